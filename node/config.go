@@ -1,0 +1,289 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+)
+
+// Names of the files that a node keeps in its data dir.
+const (
+	IdentityFile = "identity.key" // ed25519 private key of the peer id, mode 0600
+	MeshKeyFile  = "mesh.key"     // the key a node makes for itself when none is given, mode 0600
+	PeerAddrFile = "peer.addr"    // the dialable address with /p2p/ID, there while the node is up
+	PeersFile    = "peers"        // members seen lately, for the way back in after a restart
+	BlobDir      = "blobs"        // the store
+)
+
+// DefaultZone is the zone of nodes that were not told one.
+const DefaultZone = "default"
+
+// Config is everything that a node can be told: one struct for each package that takes part. The zero value is
+// not useful; start from Default. Durations are time.Duration, sizes Bytes, rates Rate (bytes a second, 0 = no limit).
+type Config struct {
+	// DataDir holds the identity, keys, the store and the small files named above. It is made if missing (0700).
+	// Default: /var/lib/meshd for root, else $XDG_DATA_HOME/meshd or ~/.local/share/meshd. Flag --data-dir.
+	DataDir string
+	// Zone names the data centre (IDC) that this node stands in. Lower-case letters, digits, '.', '-' and '_', at
+	// most 63 bytes. Default "": the zone DefaultZone. Flag --zone.
+	Zone string
+	// Seed makes this node one that brings blobs out of the origin for the mesh. Default false. Flag --seed.
+	Seed bool
+	// DrainTimeout bounds the wait for running answers after the stop signal. Default 10 s.
+	DrainTimeout time.Duration
+
+	Mirror   MirrorConfig
+	Admin    AdminConfig
+	P2P      P2PConfig
+	DHT      DHTConfig
+	Gossip   GossipConfig
+	Exchange ExchangeConfig
+	Origin   OriginConfig
+	Store    StoreConfig
+}
+
+// MirrorConfig is what clients such as docker talk to.
+type MirrorConfig struct {
+	// Addr is the host:port of the pull API. Default 127.0.0.1:65001. Flag --mirror-addr.
+	Addr string
+	// DefaultRegistry is the registry of requests that name none. Default docker.io. Flag --default-registry.
+	DefaultRegistry string
+	// FirstByteTimeout bounds the wait of a client for the first byte of a blob. Default 20 s.
+	FirstByteTimeout time.Duration
+	// ManifestTimeout bounds the wait for a manifest from the origin. Default 15 s.
+	ManifestTimeout time.Duration
+}
+
+// AdminConfig is the admin HTTP server.
+type AdminConfig struct {
+	// Addr is the host:port; it must be loopback. Default 127.0.0.1:65002. Flag --admin-addr.
+	Addr string
+}
+
+// P2PConfig is the control plane: the libp2p host and how it finds the mesh.
+type P2PConfig struct {
+	// Addrs are the multiaddrs to listen on, TCP only. Without MeshKey they are narrowed to loopback.
+	// Default /ip4/0.0.0.0/tcp/65003. Flag --p2p-addr, repeated.
+	Addrs []string
+	// Bootstrap says where members are found: a multiaddr (with or without /p2p/ID), dns:NAME[:PORT],
+	// file:PATH (one multiaddr a line, read again for every attempt), mdns. Default none. Flag --bootstrap, repeated.
+	Bootstrap []string
+	// MeshKey is a file in libp2p's pnet format (`meshd key new`). Default "": the node makes a key of its own in
+	// DataDir and listens for peers on loopback only. Flag --mesh-key.
+	MeshKey string
+	// BootstrapInterval is the time between two attempts to find members, while there are few. Default 15 s,
+	// jittered; it starts at a thirtieth of that and doubles while nobody is found.
+	BootstrapInterval time.Duration
+	// MaxPeers bounds connected peers. Default 1024.
+	MaxPeers int
+}
+
+// DHTConfig is the provider records.
+type DHTConfig struct {
+	// RecordTTL is how long a provider record stays valid without being renewed. Default 45 min.
+	RecordTTL time.Duration
+}
+
+// GossipConfig is presence and announcements.
+type GossipConfig struct {
+	// PresenceInterval is the time between two presence messages of a node, jittered by a fifth. A member is
+	// forgotten after 3.5 intervals of silence. Default 10 s.
+	PresenceInterval time.Duration
+}
+
+// ExchangeConfig is the bulk data between nodes.
+type ExchangeConfig struct {
+	// DataAddr is the host:port that serves pieces to members. Without a mesh key it is narrowed to loopback.
+	// Default 0.0.0.0:65004. Flag --data-addr.
+	DataAddr string
+	// DownloadLimit bounds bytes a second received from peers and origins. Default 0 (none). Flag --download-limit.
+	DownloadLimit Rate
+	// UploadLimit bounds bytes a second sent to peers. Default 0 (none). Flag --upload-limit.
+	UploadLimit Rate
+}
+
+// OriginConfig is the registries.
+type OriginConfig struct {
+	// Registries says how to reach registries that are not plain https://HOST. Flag --registry, repeated.
+	Registries []Registry
+	// Limit bounds bytes a second read from all origins together. Default 0 (none). Flag --origin-limit.
+	Limit Rate
+}
+
+// StoreConfig is the pieces on disk.
+type StoreConfig struct {
+	// CacheSize bounds the bytes of blobs kept; 0 = no limit. Default 50 GiB. Flag --cache-size.
+	CacheSize Bytes
+	// MinFree is the free disk space that is never used up. Default 1 GiB.
+	MinFree Bytes
+}
+
+// Default returns the configuration of `meshd run` without flags.
+func Default() Config {
+	return Config{
+		DataDir:      defaultDataDir(),
+		DrainTimeout: 10 * time.Second,
+		Mirror: MirrorConfig{
+			Addr: "127.0.0.1:65001", DefaultRegistry: "docker.io",
+			FirstByteTimeout: 20 * time.Second, ManifestTimeout: 15 * time.Second,
+		},
+		Admin: AdminConfig{Addr: "127.0.0.1:65002"},
+		P2P: P2PConfig{
+			Addrs:             []string{"/ip4/0.0.0.0/tcp/65003"},
+			BootstrapInterval: 15 * time.Second,
+			MaxPeers:          1024,
+		},
+		DHT:      DHTConfig{RecordTTL: 45 * time.Minute},
+		Gossip:   GossipConfig{PresenceInterval: 10 * time.Second},
+		Exchange: ExchangeConfig{DataAddr: "0.0.0.0:65004"},
+		Store:    StoreConfig{CacheSize: 50 << 30, MinFree: 1 << 30},
+	}
+}
+
+func defaultDataDir() string {
+	if os.Getuid() == 0 {
+		return "/var/lib/meshd"
+	}
+	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "meshd")
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		return filepath.Join(home, ".local", "share", "meshd")
+	}
+	return "meshd-data"
+}
+
+// Validate reports every mistake at once, each naming the flag it came by.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(flag, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("--%s: %s", flag, fmt.Sprintf(format, args...)))
+	}
+	if c.DataDir == "" {
+		bad("data-dir", "is empty")
+	}
+	if c.Zone != "" && !validZone(c.Zone) {
+		bad("zone", "%q: want 1 to 63 of a-z, 0-9, '.', '-', '_'", c.Zone)
+	}
+	for _, a := range []struct{ flag, addr string }{
+		{"mirror-addr", c.Mirror.Addr}, {"admin-addr", c.Admin.Addr}, {"data-addr", c.Exchange.DataAddr},
+	} {
+		if err := checkHostPort(a.addr); err != nil {
+			bad(a.flag, "%v", err)
+		}
+	}
+	if err := checkHostPort(c.Admin.Addr); err == nil && !loopbackHostPort(c.Admin.Addr) {
+		bad("admin-addr", "%s is not loopback: the admin API has no authentication yet", c.Admin.Addr)
+	}
+	if c.Mirror.DefaultRegistry == "" || strings.ContainsAny(c.Mirror.DefaultRegistry, "/ ?#@") {
+		bad("default-registry", "%q is not a registry host", c.Mirror.DefaultRegistry)
+	}
+	if len(c.P2P.Addrs) == 0 {
+		bad("p2p-addr", "none given")
+	}
+	for _, a := range c.P2P.Addrs {
+		if err := checkListenAddr(a, c.P2P.MeshKey != ""); err != nil {
+			bad("p2p-addr", "%v", err)
+		}
+	}
+	if host, _, err := net.SplitHostPort(c.Exchange.DataAddr); err == nil && c.P2P.MeshKey == "" {
+		if ip := net.ParseIP(host); ip != nil && !ip.IsLoopback() && !ip.IsUnspecified() {
+			bad("data-addr", "%s is not loopback: other hosts join only with --mesh-key", c.Exchange.DataAddr)
+		}
+	}
+	for _, b := range c.P2P.Bootstrap {
+		if _, err := parseBootstrap(b); err != nil {
+			bad("bootstrap", "%v", err)
+		}
+	}
+	seen := map[string]bool{}
+	for _, r := range c.Origin.Registries {
+		if err := r.validate(); err != nil {
+			bad("registry", "%v", err)
+		}
+		if seen[r.Host] {
+			bad("registry", "%s is given twice", r.Host)
+		}
+		seen[r.Host] = true
+	}
+	for _, v := range []struct {
+		flag string
+		n    int64
+	}{
+		{"cache-size", int64(c.Store.CacheSize)},
+		{"download-limit", int64(c.Exchange.DownloadLimit)},
+		{"upload-limit", int64(c.Exchange.UploadLimit)},
+		{"origin-limit", int64(c.Origin.Limit)},
+	} {
+		if v.n < 0 {
+			bad(v.flag, "%d is negative", v.n)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ZoneName returns the zone in effect.
+func (c *Config) ZoneName() string {
+	if c.Zone == "" {
+		return DefaultZone
+	}
+	return c.Zone
+}
+
+func validZone(z string) bool {
+	if len(z) == 0 || len(z) > 63 {
+		return false
+	}
+	for _, r := range z {
+		if (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '.' && r != '-' && r != '_' {
+			return false
+		}
+	}
+	return true
+}
+
+func checkHostPort(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("%q is not HOST:PORT", addr)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("%q: the port is not 0 to 65535", addr)
+	}
+	return nil
+}
+
+func loopbackHostPort(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// checkListenAddr takes /ip4|ip6/ADDR/tcp/PORT. Without a mesh key an address that other hosts reach is refused,
+// but the unspecified address is not: it is narrowed to loopback.
+func checkListenAddr(s string, keyed bool) error {
+	a, err := multiaddr.NewMultiaddr(s)
+	if err != nil {
+		return fmt.Errorf("%q is not a multiaddr: %w", s, err)
+	}
+	na, err := manet.ToNetAddr(a)
+	tcp, ok := na.(*net.TCPAddr)
+	if err != nil || !ok || len(a) != 2 {
+		return fmt.Errorf("%q: want /ip4/ADDR/tcp/PORT or /ip6/ADDR/tcp/PORT", s)
+	}
+	if !keyed && !tcp.IP.IsLoopback() && !tcp.IP.IsUnspecified() {
+		return fmt.Errorf("%s is not loopback: other hosts join only with --mesh-key", s)
+	}
+	return nil
+}
