@@ -1,0 +1,115 @@
+package mirror
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Config holds what an operator may tune. A zero field means its default.
+type Config struct {
+	// DefaultRegistry is the registry of names that do not say theirs.
+	// Default docker.io.
+	DefaultRegistry string
+
+	// FirstByteTimeout bounds the time from a blob request to its first body
+	// byte, questions to the origin included. docker waits more than 45 s for a
+	// silent mirror and tries nothing else, so stay below. Default 20 s.
+	FirstByteTimeout time.Duration
+	// ManifestTimeout bounds one question to the origin: a manifest, a list, or
+	// whether a blob may be had. Default 15 s.
+	ManifestTimeout time.Duration
+	// StallTimeout bounds the time without a new byte from the mesh once a body
+	// has begun; then the connection is cut. Default 60 s.
+	StallTimeout time.Duration
+	// WriteTimeout bounds the time a client takes to accept the next chunk of a
+	// body, 1 MiB at most. Default 60 s.
+	WriteTimeout time.Duration
+	// BodyTimeout bounds the time for a request body to arrive. Pulls have none.
+	// Default 10 s.
+	BodyTimeout time.Duration
+
+	// ManifestMax is the largest manifest in bytes that is passed on.
+	// Default 4 MiB, the specification's lower bound for registries.
+	ManifestMax int64
+
+	// GrantTTL is how long the origin's yes is good. Default 5 min.
+	GrantTTL time.Duration
+	// StaleTTL is how old a yes may be to serve while the origin cannot answer.
+	// Default 24 h; equal to GrantTTL switches it off.
+	StaleTTL time.Duration
+	// MaxGrants bounds the remembered yeses, about 150 bytes each; the least
+	// recently used goes first. Default 65536.
+	MaxGrants int
+	// MaxTags bounds the remembered tag digests (for If-None-Match at the
+	// origin). Default 4096.
+	MaxTags int
+
+	// MaxRequests bounds the requests served at once; more get 429.
+	// Default 1024.
+	MaxRequests int
+	// MaxQuestions bounds the questions put to origins at once; more wait inside
+	// their time-out. Default 64.
+	MaxQuestions int
+}
+
+// Default returns the configuration that a zero Config stands for.
+func Default() Config { return Config{}.withDefaults() }
+
+func (c Config) withDefaults() Config {
+	or(&c.DefaultRegistry, dockerHub)
+	or(&c.FirstByteTimeout, 20*time.Second)
+	or(&c.ManifestTimeout, 15*time.Second)
+	or(&c.StallTimeout, 60*time.Second)
+	or(&c.WriteTimeout, 60*time.Second)
+	or(&c.BodyTimeout, 10*time.Second)
+	or(&c.ManifestMax, 4<<20)
+	or(&c.GrantTTL, 5*time.Minute)
+	or(&c.StaleTTL, max(24*time.Hour, c.GrantTTL))
+	or(&c.MaxGrants, 1<<16)
+	or(&c.MaxTags, 1<<12)
+	or(&c.MaxRequests, 1024)
+	or(&c.MaxQuestions, 64)
+	return c
+}
+
+// or sets *p to def if it is zero.
+func or[T comparable](p *T, def T) {
+	var zero T
+	if *p == zero {
+		*p = def
+	}
+}
+
+// Validate reports every field that cannot work, after defaults are filled in.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	var errs []error
+	if _, err := parseHost(c.DefaultRegistry); err != nil {
+		errs = append(errs, fmt.Errorf("default registry %q is not a registry host", c.DefaultRegistry))
+	}
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"first byte timeout", int64(c.FirstByteTimeout)},
+		{"manifest timeout", int64(c.ManifestTimeout)},
+		{"stall timeout", int64(c.StallTimeout)},
+		{"write timeout", int64(c.WriteTimeout)},
+		{"body timeout", int64(c.BodyTimeout)},
+		{"manifest max", c.ManifestMax},
+		{"grant ttl", int64(c.GrantTTL)},
+		{"max grants", int64(c.MaxGrants)},
+		{"max tags", int64(c.MaxTags)},
+		{"max requests", int64(c.MaxRequests)},
+		{"max questions", int64(c.MaxQuestions)},
+	} {
+		if f.value < 0 {
+			errs = append(errs, fmt.Errorf("%s is negative", f.name))
+		}
+	}
+	if c.StaleTTL < c.GrantTTL {
+		errs = append(errs, fmt.Errorf("stale ttl %v is below grant ttl %v", c.StaleTTL, c.GrantTTL))
+	}
+	return errors.Join(errs...)
+}

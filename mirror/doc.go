@@ -1,0 +1,73 @@
+// Package mirror is what container clients talk to: the pull half of the OCI
+// distribution API as an [http.Handler].
+//
+// # What it owns
+//
+// The mirror owns the HTTP surface and nothing below it. It decides which
+// registry a request means, asks that registry whether the client may have what
+// it names, and writes the answer. Blobs come from the mesh through [Blobs],
+// manifests from disk through [Documents], and everything that only the registry
+// can know from [Origin]. All three are interfaces declared here and plugged in
+// by the composition root; no package below the mirror is imported.
+//
+// # Routes
+//
+//	GET, HEAD /v2/                                  200, always without a challenge
+//	GET, HEAD /v2/<name>/manifests/<tag or digest>
+//	GET, HEAD /v2/<name>/blobs/<digest>             ranges: first-last, open, suffix
+//	GET, HEAD /v2/<name>/tags/list
+//	GET, HEAD /v2/<name>/referrers/<digest>
+//
+// The registry is, in this order: the query parameter ns; the first element of
+// the name, if it is a configured registry, has a dot or a colon, or is
+// localhost; the default registry. A name that repeats ns as its first element
+// loses it (containerd with override_path sends both).
+//
+// # The gate
+//
+// Nothing is served on the strength of a cache alone. Each answer needs a grant:
+// the origin said yes to these credentials for this digest in this repository
+// within Config.GrantTTL. A yes for a manifest covers the config, the layers and
+// the manifests that it names, because a registry refuses a manifest whose parts
+// it does not hold. It does not cover what a registry accepts unseen (the
+// subject, and layers that carry URLs or a non-distributable type): those are
+// asked for one by one. Without a grant the origin is asked (HEAD, coalesced)
+// with the client's own Authorization. When it cannot answer at all (not reached,
+// time-out, 429, 5xx) a grant up to Config.StaleTTL old serves; a 401, 403 or 404
+// withdraws the grant. Grants live in memory, bounded, keyed by a salted hash:
+// no credential is kept.
+//
+// # Streaming
+//
+// A blob's status line is written together with its first byte, so that until
+// then every failure is an OCI error with a fitting status: 504 after
+// Config.FirstByteTimeout. After that a failure cuts the connection
+// ([http.ErrAbortHandler]); a body is never ended cleanly short of its
+// Content-Length. Writes go through ReadFrom of the response writer, so that a
+// file leaves by sendfile, one bounded chunk a write deadline: a client has to
+// make progress, not to be fast.
+//
+// # Lifecycle and concurrency
+//
+// [New] starts nothing. [Mirror.ServeHTTP] is safe for concurrent use.
+// Questions to the origin run in goroutines of their own, because several clients
+// share them: one client leaving does not end them, the last one leaving does.
+// Stopping, in this order: [Mirror.Drain] (new requests get 503), the server's
+// Shutdown, [Mirror.Close] (cancels what is still asked and waits for it).
+//
+// # What it refuses
+//
+// Pushes (405), absolute request URIs (it is no proxy), names, digests and
+// queries outside the grammar, bodies on a GET that do not end. It never sends a
+// challenge of its own: docker would answer a Basic challenge on /v2/ with the
+// user's docker.io password in clear text.
+//
+// # Specification
+//
+// OCI distribution-spec 1.1 (pull and content discovery), RFC 9110 sections 13
+// (conditional requests) and 14 (ranges). Several ranges in one request are
+// answered with the whole blob, which RFC 9110 allows. A 404 to referrers is
+// passed on and not turned into an empty index: the specification makes 404 the
+// signal to fall back to the referrers tag, and an empty index would hide the
+// signatures that a client would find there.
+package mirror

@@ -1,0 +1,245 @@
+package mirror
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"strconv"
+)
+
+// Causes that implementations of [Blobs] report.
+var (
+	// ErrNotFound: nobody in the mesh and no origin has the digest.
+	ErrNotFound = errors.New("not found")
+	// ErrBusy: a local limit is reached; the client should come back.
+	ErrBusy = errors.New("too many requests")
+	// ErrDraining: the node is stopping.
+	ErrDraining = errors.New("draining")
+	// ErrCorrupt: what the origin sent does not match its digest.
+	ErrCorrupt = errors.New("origin sent bytes that do not match the digest")
+)
+
+// Causes within the request itself.
+var (
+	errRoute  = errors.New("no such endpoint")
+	errMethod = errors.New("method not supported")
+	errUpload = errors.New("pushes are not supported")
+	errName   = errors.New("invalid repository name")
+	errTag    = errors.New("invalid tag")
+	errDigest = errors.New("invalid digest")
+	errQuery  = errors.New("invalid query")
+	errRange  = errors.New("range not satisfiable")
+	errBody   = errors.New("request body on a pull")
+	errStall  = errors.New("no byte in time")
+)
+
+// Codes of the specification; the last two are common beyond it.
+const (
+	codeBlobUnknown     = "BLOB_UNKNOWN"
+	codeDigestInvalid   = "DIGEST_INVALID"
+	codeManifestInvalid = "MANIFEST_INVALID"
+	codeManifestUnknown = "MANIFEST_UNKNOWN"
+	codeNameInvalid     = "NAME_INVALID"
+	codeNameUnknown     = "NAME_UNKNOWN"
+	codeUnauthorized    = "UNAUTHORIZED"
+	codeDenied          = "DENIED"
+	codeUnsupported     = "UNSUPPORTED"
+	codeTooMany         = "TOOMANYREQUESTS"
+	codeRangeInvalid    = "RANGE_INVALID"
+	codeUnavailable     = "UNAVAILABLE"
+)
+
+// codeUnknown in a row stands for the code of what was asked for.
+const codeUnknown = ""
+
+// row maps a cause to what the client is told. The first row whose cause is in
+// the error's chain counts.
+type row struct {
+	cause   error
+	status  int
+	code    string
+	message string
+}
+
+// rows is the only table from errors to HTTP. Errors that carry an OriginError
+// with a status are answered by passOn before it is looked at.
+var rows = []row{
+	{errRoute, http.StatusNotFound, codeUnsupported, "no such endpoint on a pull mirror"},
+	{errMethod, http.StatusMethodNotAllowed, codeUnsupported, "a pull mirror answers GET and HEAD only"},
+	{errUpload, http.StatusMethodNotAllowed, codeUnsupported, "a pull mirror takes no pushes"},
+	{errName, http.StatusBadRequest, codeNameInvalid, "invalid registry or repository name"},
+	{errQuery, http.StatusBadRequest, codeNameInvalid, "invalid query"},
+	{errTag, http.StatusNotFound, codeManifestUnknown, "no manifest can have this tag"},
+	{errDigest, http.StatusBadRequest, codeDigestInvalid, "invalid or unsupported digest"},
+	{errRange, http.StatusRequestedRangeNotSatisfiable, codeRangeInvalid, "the range lies past the end of the blob"},
+	{errBody, http.StatusBadRequest, codeUnsupported, "a pull has no request body"},
+	{ErrNotFound, http.StatusNotFound, codeUnknown, "not found"},
+	{ErrBusy, http.StatusTooManyRequests, codeTooMany, "too many requests at once"},
+	{ErrDraining, http.StatusServiceUnavailable, codeUnavailable, "the node is stopping"},
+	{ErrCorrupt, http.StatusBadGateway, codeManifestInvalid, "the origin sent bytes that do not match the digest"},
+	{errStall, http.StatusGatewayTimeout, codeUnavailable, "no byte arrived in time"},
+	{context.DeadlineExceeded, http.StatusGatewayTimeout, codeUnavailable, "the origin did not answer in time"},
+}
+
+// unreachable answers what no row names.
+var unreachable = row{nil, http.StatusBadGateway, codeUnavailable, "the origin could not be reached"}
+
+// retryAfter in seconds goes with 429 and 503 of our own.
+const retryAfter = 1
+
+// problem is an error as the client gets it.
+type problem struct {
+	status int
+	header http.Header // WWW-Authenticate, Retry-After
+	body   []byte      // OCI error JSON
+}
+
+// problemOf finds the answer to an error. e names the codes of a missing thing.
+func problemOf(err error, e endpoint) problem {
+	var oe OriginError
+	if errors.As(err, &oe) {
+		if status, header, body := oe.HTTP(); status >= 400 && status <= 599 {
+			return passOn(status, header, body, e)
+		}
+	}
+	r := rowOf(err)
+	p := problem{status: r.status, header: http.Header{}}
+	if r.status == http.StatusTooManyRequests || r.status == http.StatusServiceUnavailable {
+		p.header.Set("Retry-After", strconv.Itoa(retryAfter))
+	}
+	code := r.code
+	if code == codeUnknown {
+		code = notFoundCode(e)
+	}
+	p.body = errorBody(code, r.message)
+	return p
+}
+
+func rowOf(err error) row {
+	for _, r := range rows {
+		if errors.Is(err, r.cause) {
+			return r
+		}
+	}
+	var ne net.Error
+	if errors.As(err, &ne) && ne.Timeout() {
+		return rowOf(context.DeadlineExceeded)
+	}
+	return unreachable
+}
+
+// passOn gives the client the origin's own refusal: status, challenge and
+// Retry-After, and its body if that is an OCI error. A 5xx that tells nothing
+// about us becomes 502; 503 and 504 mean to a client what they meant to us.
+func passOn(status int, header http.Header, body []byte, e endpoint) problem {
+	p := problem{status: status, header: http.Header{}, body: body}
+	for _, name := range []string{"WWW-Authenticate", "Retry-After"} {
+		if v := header.Values(name); len(v) > 0 {
+			p.header[http.CanonicalHeaderKey(name)] = v[:min(len(v), 8)]
+		}
+	}
+	if status >= 500 && status != http.StatusServiceUnavailable && status != http.StatusGatewayTimeout {
+		p.status = http.StatusBadGateway
+	}
+	if !isErrorBody(body) {
+		p.body = errorBody(statusCode(status, e), "the origin answered "+strconv.Itoa(status))
+	}
+	return p
+}
+
+// statusCode is the OCI code of an origin's status that came without one.
+func statusCode(status int, e endpoint) string {
+	switch status {
+	case http.StatusUnauthorized:
+		return codeUnauthorized
+	case http.StatusForbidden:
+		return codeDenied
+	case http.StatusNotFound:
+		return notFoundCode(e)
+	case http.StatusTooManyRequests:
+		return codeTooMany
+	}
+	if status >= 500 {
+		return codeUnavailable
+	}
+	return codeUnsupported
+}
+
+// notFoundCode names a missing thing. Referrers say MANIFEST_UNKNOWN: on
+// NAME_UNKNOWN oras gives up instead of trying the referrers tag.
+func notFoundCode(e endpoint) string {
+	switch e {
+	case endpointBlob:
+		return codeBlobUnknown
+	case endpointTags:
+		return codeNameUnknown
+	default:
+		return codeManifestUnknown
+	}
+}
+
+type errorList struct {
+	Errors []errorEntry `json:"errors"`
+}
+
+type errorEntry struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+func errorBody(code, message string) []byte {
+	body, _ := json.Marshal(errorList{Errors: []errorEntry{{Code: code, Message: message}}}) // strings always marshal
+	return append(body, '\n')
+}
+
+// isErrorBody reports whether body is an OCI error list with at least one code.
+func isErrorBody(body []byte) bool {
+	var list errorList
+	return json.Unmarshal(body, &list) == nil && len(list.Errors) > 0 && list.Errors[0].Code != ""
+}
+
+// write sends the problem. HEAD gets the headers only.
+func (p problem) write(w http.ResponseWriter, method string) {
+	h := w.Header()
+	for name, values := range p.header {
+		h[name] = values
+	}
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(p.body)))
+	w.WriteHeader(p.status)
+	if method != http.MethodHead {
+		_, _ = w.Write(p.body) // the client has left: nobody to tell
+	}
+}
+
+// cannotAnswer reports whether err says nothing about the client's rights: the
+// origin was not reached, is overloaded or broken.
+func cannotAnswer(err error) bool {
+	var oe OriginError
+	if errors.As(err, &oe) {
+		status, _, _ := oe.HTTP()
+		return status < 400 || status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout
+	}
+	return !errors.Is(err, context.Canceled) && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrDraining)
+}
+
+// refused reports whether err is the origin's no to this client.
+func refused(err error) bool {
+	switch originStatus(err) {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusGone:
+		return true
+	}
+	return false
+}
+
+// originStatus is the origin's status within err, 0 if there is none.
+func originStatus(err error) int {
+	var oe OriginError
+	if !errors.As(err, &oe) {
+		return 0
+	}
+	status, _, _ := oe.HTTP()
+	return status
+}

@@ -1,0 +1,105 @@
+package mirror
+
+import (
+	"context"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// stalePatience bounds the wait for an origin while an old yes could serve.
+const stalePatience = 3 * time.Second
+
+// grant is the origin's yes.
+type grant struct {
+	at   time.Time // when the question was put
+	size int64     // bytes, -1 unknown
+	// proven: the origin told the size for this digest; otherwise a manifest
+	// claimed it.
+	proven bool
+}
+
+// caller is who asks for what: a repository with the client's own credentials.
+type caller struct {
+	ref  Ref
+	auth string // Authorization, "" if anonymous
+}
+
+// gate remembers who may have what. It is safe for concurrent use.
+type gate struct {
+	hasher hasher
+	ttl    time.Duration
+	stale  time.Duration
+	grants *lru[hash, grant]
+	asks   *flights[grant]
+	stats  *counters
+}
+
+func (g *gate) key(c caller, d digest.Digest) hash {
+	return g.hasher.sum(c.auth, c.ref.Registry, c.ref.Repository, d.String())
+}
+
+// give records a yes. A newer yes wins; a proven size outlives a claimed one.
+func (g *gate) give(c caller, d digest.Digest, yes grant) {
+	g.grants.update(g.key(c, d), func(old grant, ok bool) grant {
+		if !ok {
+			return yes
+		}
+		if old.at.After(yes.at) {
+			old, yes = yes, old
+		}
+		if old.size >= 0 && (yes.size < 0 || old.proven && !yes.proven) {
+			yes.size, yes.proven = old.size, old.proven
+		}
+		return yes
+	})
+}
+
+// giveParts records that a yes for a manifest covers what it vouches for. The
+// yes is as old as the manifest's.
+func (g *gate) giveParts(c caller, at time.Time, parts []part) {
+	for _, p := range parts {
+		g.give(c, p.digest, grant{at: at, size: p.size})
+	}
+}
+
+// allow returns a fresh yes, or the answer to ask. An old yes serves while the
+// origin cannot answer; the origin's no withdraws it.
+func (g *gate) allow(ctx context.Context, e endpoint, c caller, d digest.Digest, ask func(context.Context) (grant, error)) (grant, error) {
+	key := g.key(c, d)
+	old, ok := g.grants.get(key)
+	age := time.Since(old.at)
+	if ok && age < g.ttl {
+		g.stats.grantHits.Add(1)
+		return old, nil
+	}
+	usable := ok && age < g.stale
+	wait := ctx
+	if usable {
+		var cancel context.CancelFunc
+		wait, cancel = context.WithTimeout(ctx, stalePatience)
+		defer cancel()
+	}
+	yes, err := g.ask(wait, e, c, d, ask)
+	if err != nil && usable && ctx.Err() == nil && cannotAnswer(err) {
+		g.stats.staleGrants.Add(1)
+		log.Infow("origin cannot answer, an earlier yes serves", "blob", d, "ref", c.ref.String(), "origin", c.ref.Registry, "err", err)
+		return old, nil
+	}
+	return yes, err
+}
+
+// ask puts a question to the origin together with whoever asks the same. It is
+// coalesced by endpoint too: a registry may know a digest as a manifest and not
+// as a blob.
+func (g *gate) ask(ctx context.Context, e endpoint, c caller, d digest.Digest, ask func(context.Context) (grant, error)) (grant, error) {
+	key := g.hasher.sum(e.String(), c.auth, c.ref.Registry, c.ref.Repository, d.String())
+	yes, shared, err := g.asks.do(ctx, key, ask)
+	if shared {
+		g.stats.coalesced.Add(1)
+	}
+	if refused(err) {
+		g.grants.drop(g.key(c, d))
+	}
+	return yes, err
+}

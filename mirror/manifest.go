@@ -1,0 +1,240 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// manifests answers for manifests: from disk where the gate allows, else from the
+// origin. It is safe for concurrent use.
+type manifests struct {
+	hasher hasher
+	max    int64 // bytes
+	docs   Documents
+	origin Origin
+	gate   *gate
+	tags   *lru[hash, digest.Digest] // last answer per repository, tag and Accept
+	asks   *flights[document]
+	stats  *counters
+}
+
+// question is what one client wants to know about one manifest.
+type question struct {
+	caller
+	reference string // tag or digest as in the path
+	digest    digest.Digest
+	accept    string
+	head      bool
+}
+
+func (q question) method() string {
+	if q.head {
+		return http.MethodHead
+	}
+	return http.MethodGet
+}
+
+// find answers a question. The document has data unless it was a HEAD.
+func (m *manifests) find(ctx context.Context, q question) (document, error) {
+	if q.digest == "" {
+		return m.ask(ctx, q)
+	}
+	doc, ok := m.local(q.digest)
+	if !ok {
+		return m.ask(ctx, q)
+	}
+	yes, err := m.gate.allow(ctx, endpointManifest, q.caller, q.digest, func(ctx context.Context) (grant, error) {
+		return m.askLeave(ctx, q)
+	})
+	if err != nil {
+		return document{}, err
+	}
+	m.gate.giveParts(q.caller, yes.at, partsOf(doc.data))
+	return doc, nil
+}
+
+// local returns a document from disk, verified.
+func (m *manifests) local(d digest.Digest) (document, bool) {
+	mediaType, data, ok := m.docs.Get(d)
+	if !ok {
+		return document{}, false
+	}
+	if !matches(d, data) {
+		log.Warnw("manifest on disk is damaged, asking the origin", "blob", d)
+		return document{}, false
+	}
+	return document{digest: d, mediaType: mediaType, size: int64(len(data)), data: data}, true
+}
+
+// askLeave asks the origin whether the caller may have a manifest that we hold.
+func (m *manifests) askLeave(ctx context.Context, q question) (grant, error) {
+	q.head = true
+	at := time.Now()
+	doc, err := m.fromOrigin(ctx, q)
+	if err != nil {
+		return grant{}, err
+	}
+	return grant{at: at, size: doc.size, proven: true}, nil
+}
+
+// ask puts the question to the origin, together with whoever asks the same.
+func (m *manifests) ask(ctx context.Context, q question) (document, error) {
+	key := m.hasher.sum(q.method(), q.auth, q.ref.Registry, q.ref.Repository, q.reference, q.accept)
+	doc, shared, err := m.asks.do(ctx, key, func(ctx context.Context) (document, error) {
+		return m.fromOrigin(ctx, q)
+	})
+	if shared {
+		m.stats.coalesced.Add(1)
+	}
+	return doc, err
+}
+
+// fromOrigin asks the origin and keeps what it says: the document, the digest of
+// the tag, and the grants.
+func (m *manifests) fromOrigin(ctx context.Context, q question) (document, error) {
+	at := time.Now()
+	doc, err := m.fetch(ctx, q)
+	if err != nil {
+		if refused(err) && q.digest != "" {
+			m.gate.grants.drop(m.gate.key(q.caller, q.digest))
+		}
+		return document{}, err
+	}
+	if isSchema1(doc.mediaType) {
+		return doc, nil
+	}
+	if q.digest == "" {
+		m.tags.put(m.tagKey(q), doc.digest)
+	}
+	m.gate.give(q.caller, doc.digest, grant{at: at, size: doc.size, proven: true})
+	if doc.data != nil {
+		m.gate.giveParts(q.caller, at, partsOf(doc.data))
+	}
+	return doc, nil
+}
+
+// fetch is one answer of the origin, by HEAD with a fallback to GET for origins
+// that do not know it.
+func (m *manifests) fetch(ctx context.Context, q question) (document, error) {
+	if !q.head {
+		return m.get(ctx, q)
+	}
+	resp, err := m.send(ctx, q, "")
+	switch originStatus(err) {
+	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		q.head = false
+		return m.get(ctx, q)
+	}
+	if err != nil {
+		return document{}, err
+	}
+	doc, ok, err := headDocument(resp, q.digest)
+	if err != nil || ok {
+		return doc, err
+	}
+	q.head = false
+	return m.get(ctx, q)
+}
+
+// get fetches a manifest and keeps it. A tag whose last digest is on disk is
+// asked for with If-None-Match.
+func (m *manifests) get(ctx context.Context, q question) (document, error) {
+	known, ok := m.lastOf(q)
+	resp, err := m.send(ctx, q, known.digest)
+	if err != nil {
+		return document{}, err
+	}
+	if resp.StatusCode == http.StatusNotModified {
+		resp.Body.Close()
+		if !ok {
+			return document{}, fmt.Errorf("get manifest %s of %s: 304 to a request without condition: %w", q.reference, q.ref, ErrCorrupt)
+		}
+		return known, nil
+	}
+	doc, err := readDocument(resp, q.digest, m.max)
+	if err != nil {
+		log.Warnw("manifest refused", "ref", q.ref.String(), "blob", q.reference, "origin", q.ref.Registry, "err", err)
+		return document{}, err
+	}
+	if !isSchema1(doc.mediaType) {
+		if err := m.docs.Put(doc.digest, doc.mediaType, doc.data); err != nil {
+			log.Warnw("manifest not kept", "blob", doc.digest, "err", err)
+		}
+	}
+	return doc, nil
+}
+
+// lastOf returns the document that a tag named last time.
+func (m *manifests) lastOf(q question) (document, bool) {
+	if q.digest != "" {
+		return document{}, false
+	}
+	d, ok := m.tags.get(m.tagKey(q))
+	if !ok {
+		return document{}, false
+	}
+	return m.local(d)
+}
+
+func (m *manifests) tagKey(q question) hash {
+	return m.hasher.sum("tag", q.ref.Registry, q.ref.Repository, q.reference, q.accept)
+}
+
+func (m *manifests) send(ctx context.Context, q question, unless digest.Digest) (*http.Response, error) {
+	h := http.Header{"Accept": {q.accept}}
+	if unless != "" {
+		h.Set("If-None-Match", etag(unless))
+	}
+	m.stats.originAsks.Add(1)
+	resp, err := m.origin.Do(ctx, OriginRequest{
+		Ref: q.ref, Method: q.method(), Path: "manifests/" + q.reference, Header: h, Authorization: q.auth,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s manifest %s of %s: %w", strings.ToLower(q.method()), q.reference, q.ref, err)
+	}
+	return resp, nil
+}
+
+// serveManifest answers GET and HEAD of a manifest.
+func (m *Mirror) serveManifest(w http.ResponseWriter, r *http.Request, rq request) error {
+	q := question{caller: rq.caller, digest: rq.digest, accept: acceptOf(r.Header), head: r.Method == http.MethodHead}
+	q.reference = rq.tag
+	if q.digest != "" {
+		q.reference = q.digest.String()
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), m.cfg.ManifestTimeout)
+	defer cancel()
+	doc, err := m.manifests.find(ctx, q)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Docker-Content-Digest", doc.digest.String())
+	h.Set("ETag", etag(doc.digest))
+	if notModified(r.Header, doc.digest) {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	h.Set("Content-Type", doc.mediaType)
+	h.Set("Content-Length", strconv.FormatInt(doc.size, 10))
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodGet {
+		m.stats.manifestPulls.Add(1)
+		return m.writeAll(w, r, doc.data)
+	}
+	return nil
+}
+
+// acceptOf joins a client's Accept headers.
+func acceptOf(h http.Header) string {
+	if accept := strings.Join(h.Values("Accept"), ", "); accept != "" {
+		return accept
+	}
+	return acceptAll
+}
