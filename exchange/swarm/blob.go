@@ -1,0 +1,198 @@
+package swarm
+
+import (
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// phase is where the session of a blob stands.
+type phase uint8
+
+const (
+	idle      phase = iota // not wanted here: kept for the leases, members or pieces that others ask of us
+	fetching               // wanted, pieces missing
+	verifying              // every piece is here, the whole is being checked
+	held                   // whole, checked and kept
+)
+
+// blob is all that the core knows of one digest.
+type blob struct {
+	digest digest.Digest
+	key    uint64
+	phase  phase
+	want   bool // a local reader, a preheat, or a peer's Want made us fetch it
+	wake   Time // when work is to run again
+	active Time // last time that somebody, here or elsewhere, asked for it
+
+	// What is known of the bytes.
+	size      int64 // bytes; -1 while unknown
+	sizeFrom  PeerID
+	layout    Layout
+	perStripe int  // pieces
+	noRange   bool // the origin ignores ranges
+	opening   bool // OpenBlob is under way
+	opened    bool // have and pieces are valid
+	have      Bitmap
+	missing   int
+	requests  int // piece requests under way
+	pieces    []piece
+	flushAt   Time // when news is told to the neighbours; 0: no news
+	news      []PieceIndex
+
+	// Why and for whom.
+	class    Class
+	private  bool
+	relayed  bool // a peer asked for it by Want: it is not abandoned for lack of local readers
+	origin   OriginRef
+	readers  []reader
+	lastRead Time
+
+	// Discovery.
+	wantedAt  Time
+	searching bool     // FindProviders is under way
+	asked     []asking // Join or Want without an answer yet
+	silent    []PeerID // did not answer in time: no arbiter, no seed for this blob
+	refused   []PeerID // seeds that cannot fetch it
+
+	// The swarm around it.
+	neighbours []*neighbour // ordered by id
+	arbiters   [2]arbiterSet
+	leases     leases   // kept for others
+	joiners    []joiner // told to others
+
+	// The origin.
+	stripes       []claim
+	fetches       []*fetch
+	renewAt       Time
+	originDead    bool // it failed for good in this session
+	originUntil   Time // not before this
+	originTries   int
+	lastOriginErr OriginErrorKind
+	refusedUntil  Time // this seed refuses it unasked until then
+
+	// Trust.
+	progressAt Time
+	bypass     bool // go to the origin without a lease
+	repairs    int
+	suspects   []suspect
+}
+
+// piece is the state of one piece that is not held yet, and after that whose word it rests on.
+type piece struct {
+	reqs  [2]request // a second one only to hedge
+	fetch uint64     // origin fetch that carries it; 0: none
+	zone  claim      // our claim to bring it into the zone
+	near  uint16     // neighbours of our zone that have it
+	far   uint16     // neighbours of other zones that have it
+	hash  Hash
+	by    PeerID // attester; empty: this node found it on its own disk
+}
+
+// request is a piece request under way; to is empty when there is none.
+type request struct {
+	to PeerID
+	at Time
+}
+
+// reader is a local reader: blocked at off, going to end.
+type reader struct {
+	id       uint64
+	off, end int64
+}
+
+type arbiterSet struct {
+	epoch  uint64
+	silent int
+	set    []*member
+}
+
+// asking is a Join or Want that waits for its first answer.
+type asking struct {
+	id   PeerID
+	at   Time
+	seed bool // it was a Want
+}
+
+// suspect remembers a piece whose blob failed as a whole, to convict its attester once the right hash is known.
+type suspect struct {
+	piece PieceIndex
+	hash  Hash
+	by    PeerID
+}
+
+func newBlob(d digest.Digest, now Time) *blob {
+	return &blob{digest: d, key: hash64(string(d)), size: -1, active: now, stripes: make([]claim, 1)}
+}
+
+// setSize fixes the size and with it the layout; the pieces come with Held. The claim on the first stripe, made
+// while the size was unknown, stays.
+func (b *blob) setSize(size int64, from PeerID, stripeBytes int64) {
+	b.size, b.sizeFrom, b.layout = size, from, LayoutOf(size)
+	n := b.layout.Pieces()
+	b.have, b.missing = NewBitmap(n), n
+	b.pieces = make([]piece, n)
+	b.perStripe = max(int(stripeBytes/b.layout.PieceSize), 4)
+	stripes := make([]claim, (n+b.perStripe-1)/b.perStripe)
+	copy(stripes, b.stripes)
+	b.stripes = stripes
+}
+
+// stripe returns the pieces of a stripe.
+func (b *blob) stripe(unit uint32) (first PieceIndex, n int) {
+	lo := int(unit) * b.perStripe
+	return PieceIndex(lo), max(min(b.perStripe, len(b.pieces)-lo), 0)
+}
+
+// clear forgets all pieces; the size stays.
+func (b *blob) clear() {
+	b.have = NewBitmap(b.layout.Pieces())
+	b.missing = b.have.Len()
+	b.news = nil
+	for i := range b.pieces {
+		p := &b.pieces[i]
+		*p = piece{near: p.near, far: p.far}
+	}
+	for i := range b.stripes {
+		b.stripes[i] = claim{}
+	}
+}
+
+// inflight reports whether a piece is being fetched, from a peer or the origin.
+func (p *piece) inflight() bool { return p.fetch != 0 || p.reqs[0].to != "" || p.reqs[1].to != "" }
+
+// cursors returns the pieces at which local readers are blocked or will be next, in their order.
+func (b *blob) cursors(yield func(PieceIndex) bool) {
+	for _, r := range b.readers {
+		if i, ok := b.firstMissing(r); ok && !yield(i) {
+			return
+		}
+	}
+}
+
+// firstMissing returns the first piece of a reader's range that is not held.
+func (b *blob) firstMissing(r reader) (PieceIndex, bool) {
+	end := b.size
+	if r.end >= 0 {
+		end = min(r.end, b.size)
+	}
+	for off := max(r.off, 0); off < end; off += b.layout.PieceSize {
+		if i := b.layout.Piece(off); !b.have.Has(i) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// forgetPeer drops what is awaited of a lost peer.
+func (b *blob) forgetPeer(id PeerID) {
+	b.asked = slices.DeleteFunc(b.asked, func(a asking) bool { return a.id == id })
+	b.silent = slices.DeleteFunc(b.silent, func(p PeerID) bool { return p == id })
+	b.refused = slices.DeleteFunc(b.refused, func(p PeerID) bool { return p == id })
+	for i := range b.stripes {
+		b.stripes[i].forget(id)
+	}
+	for i := range b.pieces {
+		b.pieces[i].zone.forget(id)
+	}
+}

@@ -1,0 +1,108 @@
+package swarm
+
+import "time"
+
+// Config holds who the node is and every constant of the policy. The figures and their reasons are those of
+// the swarm simulation; DefaultConfig returns them.
+type Config struct {
+	Self PeerID
+	Zone string
+	Seed bool
+
+	// StripeBytes is the unit in which nodes share a blob at the origin, in bytes: one claim, and less than
+	// one request. At least four pieces are taken where pieces are large.
+	StripeBytes int64
+	// RunBytes bounds one request to the origin, in bytes: neighbouring stripes of one node go in one request.
+	RunBytes int64
+	// Fetches bounds the origin requests of one blob under way; a blocked reader may have one more.
+	Fetches int
+
+	// Neighbours bounds the peers of the own zone with which piece state is exchanged, per blob.
+	Neighbours int
+	// FarNeighbours bounds the same for peers of other zones. Seeds do not count.
+	FarNeighbours int
+	// Outstanding bounds the piece requests of this node under way, over all blobs: what fills the providers'
+	// queues (Little: Outstanding * piece = rate * sojourn). Each blob may have two in any case.
+	Outstanding int
+	// PerProvider bounds those of them at one provider.
+	PerProvider int
+	// Imports bounds the pieces of one blob that this node brings into its zone at a time.
+	Imports int
+
+	// UploadSlots bounds the uploads under way (1 sent, 1 ready), UploadQueue the requests that wait,
+	// ImportQueue those that wait when the requester is of another zone.
+	UploadSlots, UploadQueue, ImportQueue int
+
+	// Arbiters is the number of nodes of a zone that keep a blob's members and leases.
+	Arbiters int
+	// Lease is how long a claim holds without renewal; it is renewed three times as often.
+	Lease time.Duration
+	// Done is how long an arbiter remembers who brought a unit in.
+	Done time.Duration
+	// ClaimTimeout is how long an arbiter may take to answer before the next in rank is asked.
+	ClaimTimeout time.Duration
+	// ClaimRetry is how long a denied unit is left to its holder before it is claimed again.
+	ClaimRetry time.Duration
+
+	// Discover bounds the search for providers before the origin is claimed.
+	Discover time.Duration
+	// SeedSilence is how long a seed may leave a Want unanswered before it does not count.
+	SeedSilence time.Duration
+	// LastResort is the time without progress after which a node goes to the origin without a lease.
+	LastResort time.Duration
+	// Stalled is the time without progress after which a session gives up.
+	Stalled time.Duration
+	// Linger is how long a session goes on without a local reader.
+	Linger time.Duration
+	// Idle is how long the core remembers a blob that nobody asked for.
+	Idle time.Duration
+	// RefusalMemory is how long a seed that could not fetch a blob refuses it unasked.
+	RefusalMemory time.Duration
+
+	// HaveBatch is how long a new piece waits for others to be told with it.
+	HaveBatch time.Duration
+	// HedgeFloor is the least age of a request at which another provider is asked for the same piece.
+	HedgeFloor time.Duration
+	// OriginRetries is how often a failing origin is asked again before it counts as dead, OriginBackoff the
+	// first wait between; it doubles.
+	OriginRetries int
+	OriginBackoff time.Duration
+	// PenaltyHalfLife is the half-life of penalty points; QuarantinePoints of them isolate a peer.
+	PenaltyHalfLife  time.Duration
+	QuarantinePoints float64
+}
+
+// DefaultConfig returns the policy's constants; Self, Zone and Seed are the caller's.
+func DefaultConfig() Config {
+	return Config{
+		StripeBytes:      16 << 20,
+		RunBytes:         64 << 20,
+		Fetches:          2,
+		Neighbours:       32,
+		FarNeighbours:    8,
+		Outstanding:      6,
+		PerProvider:      2,
+		Imports:          4,
+		UploadSlots:      2,
+		UploadQueue:      4,
+		ImportQueue:      16,
+		Arbiters:         3,
+		Lease:            3 * time.Second,
+		Done:             10 * time.Second,
+		ClaimTimeout:     time.Second,
+		ClaimRetry:       time.Second,
+		Discover:         400 * time.Millisecond,
+		SeedSilence:      2 * time.Second,
+		LastResort:       10 * time.Second,
+		Stalled:          time.Minute,
+		Linger:           15 * time.Second,
+		Idle:             time.Minute,
+		RefusalMemory:    5 * time.Second,
+		HaveBatch:        10 * time.Millisecond,
+		HedgeFloor:       500 * time.Millisecond,
+		OriginRetries:    3,
+		OriginBackoff:    200 * time.Millisecond,
+		PenaltyHalfLife:  5 * time.Minute,
+		QuarantinePoints: 4,
+	}
+}

@@ -1,0 +1,219 @@
+package swarm
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// tick is how often a session with pieces missing looks for what changed by time alone.
+const tick = 20 * time.Millisecond
+
+// Core decides for one node, over all blobs. It is not safe for concurrent use: one goroutine owns it.
+type Core struct {
+	cfg Config
+	rng *rand.Rand
+	now Time
+	out []Action
+
+	me      *member
+	members []*member // ordered by id; this node among them
+	epoch   uint64    // counts changes of members and their roles
+
+	blobs map[digest.Digest]*blob // look-up only
+	order []*blob                 // in the order in which they were first heard of
+
+	uploads   uploads
+	pieceTime time.Duration // EWMA of the time from request to last byte
+	lastFetch uint64
+}
+
+// New returns a core. All its randomness comes from seed: the same events at the same times give the same actions.
+func New(cfg Config, seed uint64) *Core {
+	c := &Core{cfg: cfg, rng: rand.New(rand.NewPCG(seed, hash64(string(cfg.Self)))), blobs: make(map[digest.Digest]*blob)}
+	c.me = newMember(Member{ID: cfg.Self, Zone: cfg.Zone, Seed: cfg.Seed})
+	c.members = []*member{c.me}
+	return c
+}
+
+// Step tells the core that ev happened at now and appends to out what is to be done. It never blocks and never
+// fails: nonsense from peers is ignored. now must not go back; if it does, the latest time counts.
+func (c *Core) Step(now Time, ev Event, out []Action) []Action {
+	c.now = max(c.now, now)
+	c.out = out
+	c.step(ev)
+	out, c.out = c.out, nil
+	return out
+}
+
+// Deadline returns when Step is to be called with Tick if nothing else happens before; false if never.
+func (c *Core) Deadline() (Time, bool) {
+	var first Time
+	for i, b := range c.order {
+		if i == 0 || b.wake < first {
+			first = b.wake
+		}
+	}
+	return first, len(c.order) > 0
+}
+
+func (c *Core) step(ev Event) {
+	switch e := ev.(type) {
+	case Member:
+		c.seeMember(e)
+	case MemberLost:
+		c.loseMember(e.ID)
+	case Received:
+		c.received(e)
+	case Wanted:
+		c.wanted(e)
+	case Reading:
+		c.reading(e)
+	case ReadClosed:
+		c.readClosed(e)
+	case Held:
+		c.stored(e)
+	case OpenFailed:
+		c.openFailed(e)
+	case Dropped:
+		c.dropped(e)
+	case ProvidersFound:
+		c.providersFound(e)
+	case PieceRequested:
+		c.asked(e)
+	case PieceServed:
+		c.served(e)
+	case PieceArrived:
+		c.arrived(e)
+	case PieceFailed:
+		c.failed(e)
+	case OriginSized:
+		c.originSized(e)
+	case OriginPiece:
+		c.originPiece(e)
+	case OriginDone:
+		c.originDone(e)
+	case OriginFailed:
+		c.originFailed(e)
+	case Verified:
+		c.verified(e)
+	case VerifyFailed:
+		c.verifyFailed(e)
+	case Tick:
+		c.tick()
+	}
+}
+
+// received hands a message to its handler. Messages from strangers are dropped: the driver names members first.
+func (c *Core) received(e Received) {
+	if m := c.member(e.From); m == nil || m == c.me {
+		return
+	}
+	switch msg := e.Msg.(type) {
+	case Hello:
+		c.helloed(c.blob(msg.Digest), e.From, msg)
+	case Have:
+		if b := c.blobs[msg.Digest]; b != nil {
+			c.told(b, e.From, msg)
+		}
+	case Bye:
+		if b := c.blobs[msg.Digest]; b != nil {
+			c.left(b, e.From)
+		}
+	case Join:
+		c.joined(c.blob(msg.Digest), e.From, msg)
+	case Members:
+		if b := c.blobs[msg.Digest]; b != nil {
+			b.answered(e.From)
+			c.introduce(b, msg.Peers)
+			c.work(b)
+		}
+	case Want:
+		c.asSeed(c.blob(msg.Digest), e.From, msg)
+	case Refuse:
+		if b := c.blobs[msg.Digest]; b != nil {
+			c.refusedBy(b, e.From)
+		}
+	case Claim:
+		c.claimed(c.blob(msg.Digest), e.From, msg)
+	case Verdict:
+		if b := c.blobs[msg.Digest]; b != nil {
+			c.judged(b, e.From, msg)
+			c.work(b)
+		}
+	}
+}
+
+// blob returns the state of a digest, making it if there is none.
+func (c *Core) blob(d digest.Digest) *blob {
+	b := c.blobs[d]
+	if b == nil {
+		b = newBlob(d, c.now)
+		c.blobs[d] = b
+		c.order = append(c.order, b)
+		b.wake = c.now.Add(c.cfg.Idle)
+	}
+	return b
+}
+
+// tick runs what is due, and forgets what nobody asked for in a long time.
+func (c *Core) tick() {
+	var gone []*blob
+	for _, b := range slices.Clone(c.order) {
+		if b.wake > c.now {
+			continue
+		}
+		c.work(b)
+		if c.forgettable(b) {
+			gone = append(gone, b)
+		}
+	}
+	for _, b := range gone {
+		for len(b.neighbours) > 0 {
+			c.dropNeighbour(b, b.neighbours[0].m.ID)
+		}
+		delete(c.blobs, b.digest)
+	}
+	if len(gone) > 0 {
+		c.order = slices.DeleteFunc(c.order, func(b *blob) bool { return slices.Contains(gone, b) })
+	}
+}
+
+func (c *Core) forgettable(b *blob) bool {
+	return !b.want && b.phase != verifying && !b.opening && c.now.Sub(b.active) >= c.cfg.Idle
+}
+
+// work does for one blob all that its state and the time ask for.
+func (c *Core) work(b *blob) {
+	if b.want && b.phase == fetching {
+		c.expireAsked(b)
+		c.expireClaims(b)
+		if b.opened {
+			c.pull(b)
+		}
+		c.fromOrigin(b)
+		c.renew(b)
+		c.checkProgress(b)
+	}
+	c.flush(b)
+	c.schedule(b)
+}
+
+// schedule sets when work runs next.
+func (c *Core) schedule(b *blob) {
+	switch {
+	case b.want && b.phase == fetching:
+		b.wake = c.now.Add(tick)
+	default:
+		b.wake = max(b.active.Add(c.cfg.Idle), c.now.Add(tick))
+	}
+	if b.flushAt != 0 {
+		b.wake = min(b.wake, max(b.flushAt, c.now))
+	}
+}
+
+func (c *Core) emit(a Action) { c.out = append(c.out, a) }
+
+func (c *Core) send(to PeerID, m Message) { c.emit(Send{To: to, Msg: m}) }

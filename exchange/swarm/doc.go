@@ -1,0 +1,66 @@
+// Package swarm decides how a node takes part in the distribution of blobs: which piece to ask of whom, whom to
+// serve, who goes to the origin, who brings a piece into a zone, whom to distrust. It decides and does nothing:
+// package exchange obeys it on the real network and package netsim on a virtual one, so that what a simulation
+// shows is a statement about what ships.
+//
+// # Contract
+//
+// The core is a pure state machine. It owns no goroutine, lock, clock, file, socket, log or global randomness, and
+// no decision depends on the order of a map: the same seed and the same events at the same times give the same
+// actions. One goroutine drives it:
+//
+//	core := swarm.New(cfg, seed)
+//	for {
+//		var alarm <-chan time.Time
+//		if at, ok := core.Deadline(); ok {
+//			alarm = time.After(at.Sub(now()))
+//		}
+//		var ev swarm.Event
+//		select {
+//		case ev = <-inbox:
+//		case <-alarm:
+//			ev = swarm.Tick{}
+//		case <-ctx.Done():
+//			return
+//		}
+//		for _, a := range core.Step(now(), ev, nil) {
+//			carryOut(a) // never blocks; what comes of it is an event in the inbox
+//		}
+//	}
+//
+// The driver names a peer by Member before it hands over anything from it, tells Held before the first message
+// about a blob that its store has, verifies each piece against its attested hash before PieceArrived, and has
+// stored a piece before it says so.
+//
+// # What it decides
+//
+// A blob is cut into pieces by a pure function of its size (LayoutOf). A session goes through discovery, swarming,
+// the check of the whole, and serving.
+//
+// Every byte leaves the origin once and enters each zone once because whoever brings a unit in holds a lease on it.
+// Units are stripes of 16 MiB at the origin and single pieces at the border of a zone. The lease is kept by the
+// unit's arbiter: the node that rendezvous hashing puts first among a small set which everybody who knows the same
+// members computes alike. For the origin that set is the seeds, without seeds the relays; for a zone, three of
+// its nodes, drawn by the digest. An arbiter schedules nothing: it says yes to the first who asks and no to the
+// others, and names the holder. It is soft state: a lease ends by release, by the loss of its holder or
+// without renewal after three seconds; an arbiter that dies or is silent is replaced by the next in rank, and
+// holders tell it what they hold. The same nodes answer Join with members of the swarm.
+//
+// The seeds share the stripes of a blob by rendezvous hashing, each takes its own in order and then, from the end,
+// those of slower ones. Without a willing seed those that want the blob do the same. A node that sees no
+// progress for ten seconds goes without a lease.
+//
+// Inside a zone pieces are chosen rarest first, ties by lot, but the piece at which a local reader is blocked goes
+// first; the provider is the one of least expected time. Two uploads at a time double the copies fastest; more
+// requests wait in a short queue, others are refused with a time to come back.
+//
+// # Trust
+//
+// A piece comes with the signed word of the node that read it from the origin (its attester). Bytes that do not match
+// it convict the sender. A blob of matching pieces that fails as a whole is fetched again from others, and the
+// attesters whose hashes differ from the proven ones are isolated. See verify.go.
+//
+// The rules and their constants are from the project's distribution algorithm; the fluid bounds behind them from
+// Kumar and Ross, "Peer-Assisted File Distribution: The Minimum Distribution Time" (2006), rendezvous hashing
+// from Thaler and Ravishankar (1998).
+package swarm

@@ -1,0 +1,292 @@
+package swarm
+
+// A lease says that one node, and no other, brings a unit out of the origin or into a zone. It is soft state of
+// the unit's arbiter: it ends by release, by the loss of its holder, or when it is not renewed.
+type lease struct {
+	holder PeerID
+	done   bool
+	until  Time
+}
+
+// leaseKey names a unit; pieces of different zones are different units.
+type leaseKey struct {
+	zone string // with ScopeZone
+	unit uint32
+	s    Scope
+}
+
+// leases are those that this node keeps as arbiter for one blob. The map is for look-up only.
+type leases map[leaseKey]lease
+
+func (l leases) drop(holder PeerID) {
+	for k, v := range l {
+		if v.holder == holder {
+			delete(l, k)
+		}
+	}
+}
+
+// arbitrate answers a claim on the units that this node is arbiter of, for whoever makes it, itself included.
+// The verdict is meaningful for ClaimWant only.
+func (c *Core) arbitrate(b *blob, from PeerID, cl Claim) Verdict {
+	v := Verdict{Digest: cl.Digest, Scope: cl.Scope}
+	zone := ""
+	if cl.Scope == ScopeZone {
+		zone = c.zoneOf(from)
+	}
+	if b.leases == nil {
+		b.leases = make(leases)
+	}
+	var granted []uint32
+	each(cl.Units, func(u uint32) {
+		k := leaseKey{zone: zone, unit: u, s: cl.Scope}
+		if cl.State != ClaimWant {
+			b.leases.note(k, from, cl.State, c)
+			return
+		}
+		if holder, done, ok := c.leaseOf(b, k, from); ok {
+			v.Denied = append(v.Denied, Denial{Units: Units{First: u, Count: 1}, Holder: holder, Done: done})
+			return
+		}
+		b.leases[k] = lease{holder: from, until: c.now.Add(c.cfg.Lease)}
+		granted = append(granted, u)
+	})
+	v.Granted = runs(granted)
+	return v
+}
+
+// note records what a holder says of its unit. A word from another than the live holder changes nothing.
+func (l leases) note(k leaseKey, from PeerID, s ClaimState, c *Core) {
+	old, ok := l[k]
+	if ok && old.holder != from && old.until > c.now && !old.done {
+		return
+	}
+	switch s {
+	case ClaimHeld:
+		l[k] = lease{holder: from, until: c.now.Add(c.cfg.Lease)}
+	case ClaimDone:
+		l[k] = lease{holder: from, done: true, until: c.now.Add(c.cfg.Done)}
+	case ClaimRelease:
+		if ok && old.holder == from {
+			delete(l, k)
+		}
+	}
+}
+
+// leaseOf returns who else holds a unit, if anybody does. A unit whose bytes this node has is done by it.
+func (c *Core) leaseOf(b *blob, k leaseKey, asker PeerID) (holder PeerID, done, ok bool) {
+	l, found := b.leases[k]
+	if found && l.until > c.now && l.holder != asker {
+		return l.holder, l.done, true
+	}
+	if asker != c.cfg.Self && b.opened && c.holdsUnit(b, k) {
+		return c.cfg.Self, true, true
+	}
+	return "", false, false
+}
+
+// holdsUnit reports whether this node has all the bytes of a unit.
+func (c *Core) holdsUnit(b *blob, k leaseKey) bool {
+	if k.s == ScopeZone {
+		return k.zone == c.cfg.Zone && b.have.Has(PieceIndex(k.unit))
+	}
+	first, n := b.stripe(k.unit)
+	for i := range n {
+		if !b.have.Has(first + PieceIndex(i)) {
+			return false
+		}
+	}
+	return n > 0
+}
+
+func (c *Core) zoneOf(id PeerID) string {
+	if m := c.member(id); m != nil {
+		return m.Zone
+	}
+	return ""
+}
+
+// claimed handles a Claim from a peer.
+func (c *Core) claimed(b *blob, from PeerID, cl Claim) {
+	b.active = c.now
+	v := c.arbitrate(b, from, cl)
+	if cl.State == ClaimWant {
+		c.send(from, v)
+	}
+}
+
+// A claim is this node's own view of one unit: what it asked of the arbiter and what it was told.
+type claim struct {
+	state claimState
+	at    Time   // asked or granted at; when denied: to be claimed again after this
+	node  PeerID // pending: the arbiter asked; denied: the holder
+}
+
+type claimState uint8
+
+const (
+	unclaimed claimState = iota
+	pending
+	granted
+	denied
+)
+
+// open reports whether the unit may be claimed now.
+func (cl claim) open(now Time) bool {
+	return cl.state == unclaimed || cl.state == denied && now >= cl.at
+}
+
+// forget drops what a lost peer was to decide, or the reason to wait for it.
+func (cl *claim) forget(id PeerID) {
+	if cl.node == id && (cl.state == pending || cl.state == denied) {
+		*cl = claim{}
+	}
+}
+
+// claimOf returns our claim on a unit, nil if the blob has no such unit.
+func (b *blob) claimOf(s Scope, unit uint32) *claim {
+	switch {
+	case s == ScopeOrigin && int(unit) < len(b.stripes):
+		return &b.stripes[unit]
+	case s == ScopeZone && int(unit) < len(b.pieces):
+		return &b.pieces[unit].zone
+	}
+	return nil
+}
+
+// claim asks the arbiters for units. Where this node is the arbiter the answer is there on return.
+func (c *Core) claim(b *blob, s Scope, list []uint32) {
+	for _, u := range list {
+		if cl := b.claimOf(s, u); cl != nil {
+			*cl = claim{state: pending, at: c.now, node: c.arbiter(b, s, u)}
+		}
+	}
+	c.tell(b, s, ClaimWant, list)
+}
+
+// tell says something of units to their arbiters, one message each.
+func (c *Core) tell(b *blob, s Scope, state ClaimState, list []uint32) {
+	var order []PeerID
+	var parts [][]uint32
+	for _, u := range list {
+		to := c.arbiter(b, s, u)
+		i := indexOf(order, to)
+		if i < 0 {
+			i = len(order)
+			order, parts = append(order, to), append(parts, nil)
+		}
+		parts[i] = append(parts[i], u)
+	}
+	for i, to := range order {
+		msg := Claim{Digest: b.digest, Scope: s, State: state, Units: runs(parts[i])}
+		if to != c.cfg.Self {
+			c.send(to, msg)
+		} else if v := c.arbitrate(b, to, msg); state == ClaimWant {
+			c.judged(b, to, v)
+		}
+	}
+}
+
+func indexOf(list []PeerID, id PeerID) int {
+	for i, p := range list {
+		if p == id {
+			return i
+		}
+	}
+	return -1
+}
+
+// judged handles a Verdict. A grant that is no longer wanted goes back.
+func (c *Core) judged(b *blob, from PeerID, v Verdict) {
+	var back []uint32
+	each(v.Granted, func(u uint32) {
+		cl := b.claimOf(v.Scope, u)
+		if cl == nil || !b.want || cl.state != pending || cl.node != from {
+			if cl == nil || cl.state != granted {
+				back = append(back, u)
+			}
+			return
+		}
+		*cl = claim{state: granted, at: c.now}
+	})
+	if len(back) > 0 && from != c.cfg.Self {
+		c.send(from, Claim{Digest: b.digest, Scope: v.Scope, State: ClaimRelease, Units: runs(back)})
+	}
+	for _, d := range v.Denied {
+		each([]Units{d.Units}, func(u uint32) {
+			if cl := b.claimOf(v.Scope, u); cl != nil && cl.state == pending && cl.node == from {
+				*cl = claim{state: denied, at: c.now.Add(c.cfg.ClaimRetry), node: d.Holder}
+			}
+		})
+		if b.want && d.Holder != c.cfg.Self {
+			c.greet(b, d.Holder)
+		}
+	}
+}
+
+// expireClaims takes arbiters that do not answer out of the blob's ranking, so that the next in rank is asked.
+func (c *Core) expireClaims(b *blob) {
+	check := func(cl *claim) {
+		if cl.state != pending || c.now.Sub(cl.at) < c.cfg.ClaimTimeout {
+			return
+		}
+		if indexOf(b.silent, cl.node) < 0 && cl.node != c.cfg.Self {
+			b.silent = append(b.silent, cl.node)
+			b.renewAt = c.now
+		}
+		*cl = claim{}
+	}
+	for i := range b.stripes {
+		check(&b.stripes[i])
+	}
+	for i := range b.pieces {
+		check(&b.pieces[i].zone)
+	}
+}
+
+// renew tells the arbiters of all that this node is on.
+func (c *Core) renew(b *blob) {
+	if c.now < b.renewAt {
+		return
+	}
+	b.renewAt = c.now.Add(c.cfg.Lease / 3)
+	var stripes, pieces []uint32
+	for i, cl := range b.stripes {
+		if cl.state == granted && !c.holdsUnit(b, leaseKey{unit: uint32(i), s: ScopeOrigin}) {
+			stripes = append(stripes, uint32(i))
+		}
+	}
+	for i := range b.pieces {
+		p := &b.pieces[i]
+		if !b.have.Has(PieceIndex(i)) && (p.zone.state == granted || p.fetch != 0) {
+			pieces = append(pieces, uint32(i))
+		}
+	}
+	c.tell(b, ScopeOrigin, ClaimHeld, stripes)
+	c.tell(b, ScopeZone, ClaimHeld, pieces)
+}
+
+// release gives all leases of a scope back.
+func (c *Core) release(b *blob, s Scope) {
+	var list []uint32
+	n := len(b.stripes)
+	if s == ScopeZone {
+		n = len(b.pieces)
+	}
+	for u := range n {
+		cl := b.claimOf(s, uint32(u))
+		if cl.state == granted || cl.state == pending || s == ScopeZone && b.pieces[u].fetch != 0 {
+			list = append(list, uint32(u))
+		}
+		*cl = claim{}
+	}
+	c.tell(b, s, ClaimRelease, list)
+}
+
+// zoneDone tells the zone's arbiters that a piece which this node brought in is here.
+func (c *Core) zoneDone(b *blob, list []uint32) {
+	for _, u := range list {
+		b.pieces[u].zone = claim{}
+	}
+	c.tell(b, ScopeZone, ClaimDone, list)
+}

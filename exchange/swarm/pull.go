@@ -1,0 +1,345 @@
+package swarm
+
+import (
+	"slices"
+	"time"
+)
+
+// pull asks peers for pieces until the node's or the blob's share of requests is used up: pieces of the own
+// zone as they are rare, pieces that only other zones have under a lease.
+func (c *Core) pull(b *blob) {
+	if b.missing == 0 {
+		return
+	}
+	for c.asking(b) < c.share() {
+		p, n := c.pickNear(b)
+		if n == nil {
+			break
+		}
+		c.request(b, p, n)
+	}
+	c.importPieces(b)
+	c.hedge(b)
+}
+
+// share returns the requests that one blob may have under way: an equal part of Config.Outstanding, two at least.
+func (c *Core) share() int {
+	active := 0
+	for _, b := range c.order {
+		if b.phase == fetching && b.opened && b.missing > 0 {
+			active++
+		}
+	}
+	return max(c.cfg.Outstanding/max(active, 1), 2)
+}
+
+// asking counts the piece requests of a blob under way.
+func (c *Core) asking(b *blob) int { return b.requests }
+
+// usable reports whether a neighbour may be asked for a piece now.
+func (c *Core) usable(n *neighbour) bool {
+	return n.m.asked < c.cfg.PerProvider && c.now >= n.m.backoff && !c.isolated(n.m)
+}
+
+// cost is the expected time at a provider, in units of one piece's time: its queue and ours at it, scaled by how
+// slow it has been.
+func cost(n *neighbour) float64 { return float64(1+int(n.m.load)+n.m.asked) * n.m.slow }
+
+// provider returns the best usable neighbour that has a piece: least cost, then least RTT, then least id.
+func (c *Core) provider(b *blob, p PieceIndex, near bool, not PeerID) *neighbour {
+	var best *neighbour
+	for _, n := range b.neighbours {
+		if n.near != near || n.m.ID == not || !n.have.Has(p) || !c.usable(n) {
+			continue
+		}
+		if best == nil || cost(n) < cost(best) || cost(n) == cost(best) && n.m.RTT < best.m.RTT {
+			best = n
+		}
+	}
+	return best
+}
+
+// pickNear chooses the next piece to ask of the own zone: one at which a local reader is blocked, else the rarest,
+// ties by lot.
+func (c *Core) pickNear(b *blob) (PieceIndex, *neighbour) {
+	if !slices.ContainsFunc(b.neighbours, func(n *neighbour) bool { return n.near && c.usable(n) }) {
+		return 0, nil
+	}
+	for p := range b.cursors {
+		if !b.pieces[p].inflight() && b.pieces[p].near > 0 {
+			if n := c.provider(b, p, true, ""); n != nil {
+				return p, n
+			}
+		}
+	}
+	var best PieceIndex
+	var from *neighbour
+	ties := 0
+	for i := range b.pieces {
+		p := &b.pieces[i]
+		if p.near == 0 || p.inflight() || b.have.Has(PieceIndex(i)) || from != nil && p.near > b.pieces[best].near {
+			continue
+		}
+		if from != nil && p.near == b.pieces[best].near {
+			if ties++; c.rng.IntN(ties+1) != 0 {
+				continue
+			}
+		} else {
+			ties = 0
+		}
+		if n := c.provider(b, PieceIndex(i), true, ""); n != nil {
+			best, from = PieceIndex(i), n
+		}
+	}
+	return best, from
+}
+
+// request asks a neighbour for a piece.
+func (c *Core) request(b *blob, p PieceIndex, n *neighbour) {
+	r := &b.pieces[p].reqs[0]
+	if r.to != "" {
+		r = &b.pieces[p].reqs[1]
+	}
+	*r = request{to: n.m.ID, at: c.now}
+	n.m.asked++
+	b.requests++
+	c.emit(RequestPiece{To: n.m.ID, Digest: b.digest, Piece: p, Timeout: c.timeout()})
+}
+
+// timeout is how long a request may take: many times what pieces took so far.
+func (c *Core) timeout() time.Duration {
+	if c.pieceTime == 0 {
+		return 30 * time.Second
+	}
+	return min(max(24*c.pieceTime, 5*time.Second), 30*time.Second)
+}
+
+// hedgeAge is the age at which a request is old (ALGORITHM 2.d: twice a full queue of pieces, and 50 ms).
+func (c *Core) hedgeAge(b *blob) time.Duration {
+	if c.pieceTime == 0 {
+		return 3 * time.Second
+	}
+	full := time.Duration(2 * (c.cfg.UploadSlots + c.cfg.UploadQueue))
+	if b.missing <= 8 {
+		full = full * 3 / 4
+	}
+	return max(full*c.pieceTime+50*time.Millisecond, c.cfg.HedgeFloor)
+}
+
+// hedge asks a second provider for pieces whose request is old. The first that comes wins.
+func (c *Core) hedge(b *blob) {
+	age := c.hedgeAge(b)
+	for i := range b.pieces {
+		p := &b.pieces[i]
+		if p.reqs[0].to == "" || p.reqs[1].to != "" || c.now.Sub(p.reqs[0].at) < age {
+			continue
+		}
+		if n := c.provider(b, PieceIndex(i), true, p.reqs[0].to); n != nil {
+			c.request(b, PieceIndex(i), n)
+		} else if c.now.Sub(p.reqs[0].at) > max(4*age, 4*time.Second) {
+			if n := c.provider(b, PieceIndex(i), false, p.reqs[0].to); n != nil {
+				c.request(b, PieceIndex(i), n)
+			}
+		}
+	}
+}
+
+// endRequest clears a piece's request at a peer and reports whether there was one.
+func (c *Core) endRequest(b *blob, p PieceIndex, id PeerID) bool {
+	reqs := &b.pieces[p].reqs
+	for i := range reqs {
+		if reqs[i].to != id || id == "" {
+			continue
+		}
+		reqs[i] = request{}
+		if i == 0 {
+			reqs[0], reqs[1] = reqs[1], request{}
+		}
+		b.requests--
+		if m := c.member(id); m != nil {
+			m.asked--
+		}
+		return true
+	}
+	return false
+}
+
+// cancelRequests ends what is under way for a piece.
+func (c *Core) cancelRequests(b *blob, p PieceIndex) {
+	for _, r := range b.pieces[p].reqs {
+		if r.to != "" {
+			c.endRequest(b, p, r.to)
+			c.emit(CancelPiece{To: r.to, Digest: b.digest, Piece: p})
+		}
+	}
+}
+
+// importPieces claims pieces that no neighbour of the zone has but another zone has, and fetches those granted.
+// The claims of nodes are spread by rendezvous hashing; who has nothing else to do claims out of turn, which costs
+// no duplicate: the arbiter grants a piece once.
+func (c *Core) importPieces(b *blob) {
+	room := c.cfg.Imports
+	var mine, others, back []uint32
+	for i := range b.pieces {
+		p := &b.pieces[i]
+		importing := p.zone.state == pending || p.zone.state == granted
+		if p.zone.state == granted && !p.inflight() && (p.near > 0 || p.far == 0) {
+			back = append(back, uint32(i)) // it is here, or nowhere any more
+			p.zone, importing = claim{}, false
+		}
+		if importing {
+			room--
+		}
+		if b.have.Has(PieceIndex(i)) || p.inflight() || p.far == 0 || p.near > 0 {
+			continue
+		}
+		switch {
+		case p.zone.state == granted:
+			if n := c.provider(b, PieceIndex(i), false, ""); n != nil {
+				c.request(b, PieceIndex(i), n)
+			}
+		case !p.zone.open(c.now):
+		case c.importer(b, uint32(i)):
+			mine = append(mine, uint32(i))
+		default:
+			others = append(others, uint32(i))
+		}
+	}
+	c.tell(b, ScopeZone, ClaimRelease, back)
+	if room <= 0 {
+		return
+	}
+	if len(mine) == 0 && c.asking(b) < c.share()/2 && len(others) > 0 {
+		first := c.rng.IntN(len(others)) // spread: all that are idle would take the same
+		mine = append(slices.Clone(others[first:]), others[:first]...)
+		room = 1
+	}
+	mine = c.cursorFirst(b, mine, others)
+	if len(mine) == 0 {
+		return
+	}
+	c.claim(b, ScopeZone, mine[:min(room, len(mine))])
+	for _, u := range mine[:min(room, len(mine))] {
+		if p := &b.pieces[u]; p.zone.state == granted && !p.inflight() {
+			if n := c.provider(b, PieceIndex(u), false, ""); n != nil {
+				c.request(b, PieceIndex(u), n)
+			}
+		}
+	}
+}
+
+// cursorFirst puts a piece at which a local reader is blocked in front, whoever its importer is.
+func (c *Core) cursorFirst(b *blob, mine, others []uint32) []uint32 {
+	for p := range b.cursors {
+		u := uint32(p)
+		if i := slices.Index(mine, u); i > 0 {
+			return append([]uint32{u}, slices.Delete(mine, i, i+1)...)
+		} else if i < 0 && slices.Contains(others, u) {
+			return append([]uint32{u}, mine...)
+		}
+	}
+	return mine
+}
+
+// importer reports whether this node is the one of its zone's swarm to import a piece.
+func (c *Core) importer(b *blob, unit uint32) bool {
+	key := b.key ^ unitKey(ScopeZone, unit)
+	mine := mix(key ^ c.me.key)
+	for _, n := range b.neighbours {
+		if n.near && n.wants && mix(key^n.m.key) > mine {
+			return false
+		}
+	}
+	return true
+}
+
+// arrived handles a piece from a peer.
+func (c *Core) arrived(e PieceArrived) {
+	b := c.blobs[e.Digest]
+	if b == nil || !b.opened || int(e.Piece) >= len(b.pieces) {
+		return
+	}
+	c.endRequest(b, e.Piece, e.From)
+	m := c.member(e.From)
+	if m != nil {
+		c.timed(m, e.Took)
+	}
+	if b.have.Has(e.Piece) {
+		c.work(b)
+		return
+	}
+	p := &b.pieces[e.Piece]
+	p.hash, p.by = e.Hash, e.Attester
+	imported := m == nil || m.Zone != c.cfg.Zone
+	c.got(b, e.Piece)
+	if imported {
+		c.zoneDone(b, []uint32{uint32(e.Piece)})
+	}
+	c.work(b)
+}
+
+// timed learns from how long a piece took.
+func (c *Core) timed(m *member, took time.Duration) {
+	if c.pieceTime == 0 {
+		c.pieceTime = took
+	}
+	slow := max(1, float64(took)/float64(max(c.pieceTime, time.Millisecond))/float64(m.load+1))
+	m.slow += 0.3 * (slow - m.slow)
+	c.pieceTime += (took - c.pieceTime) * 3 / 10
+}
+
+// got notes a new piece: what else is under way for it is cancelled, neighbours are told.
+func (c *Core) got(b *blob, i PieceIndex) {
+	c.cancelRequests(b, i)
+	b.pieces[i].fetch = 0
+	b.have.Set(i)
+	b.missing--
+	b.progressAt = c.now
+	b.bypass = false
+	b.news = append(b.news, i)
+	if b.flushAt == 0 {
+		b.flushAt = c.now.Add(c.cfg.HaveBatch)
+		if len(b.news) == 1 && b.have.Count() == 1 {
+			b.flushAt = c.now // the first piece makes this node a provider: at once
+		}
+	}
+	c.checkWhole(b)
+}
+
+// failed handles a request that ended without a piece.
+func (c *Core) failed(e PieceFailed) {
+	b := c.blobs[e.Digest]
+	if b == nil || int(e.Piece) >= len(b.pieces) || !c.endRequest(b, e.Piece, e.From) {
+		return
+	}
+	n, m := b.neighbour(e.From), c.member(e.From)
+	if m == nil {
+		c.work(b)
+		return
+	}
+	switch e.Why {
+	case FailedBusy:
+		m.load = e.Load
+		m.backoff = c.now.Add(time.Duration(float64(max(e.Wait, 5*time.Millisecond)) * (0.5 + c.rng.Float64())))
+	case FailedNotFound, FailedDistrusted, FailedHash, FailedProtocol:
+		if n != nil && n.have.Has(e.Piece) {
+			n.have.Clear(e.Piece)
+			b.pieces[e.Piece].available(n.near, -1)
+		}
+	case FailedTimeout, FailedReset:
+		m.backoff = c.now.Add(time.Second)
+	}
+	c.penalise(e.From, e.Why)
+	if c.isolated(m) {
+		c.shun(e.From)
+	}
+	c.work(b)
+}
+
+// shun takes an isolated peer out of all neighbourhoods.
+func (c *Core) shun(id PeerID) {
+	for _, b := range c.order {
+		c.dropNeighbour(b, id)
+		b.wake = c.now
+	}
+}

@@ -1,0 +1,117 @@
+package swarm
+
+import (
+	"cmp"
+	"slices"
+)
+
+// hash64 is FNV-1a with a final mix, so that ids that differ in one bit rank independently.
+func hash64(s string) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * 1099511628211
+	}
+	return mix(h)
+}
+
+// mix is the finaliser of SplitMix64 (Steele, Lea, Flood 2014).
+func mix(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// unitKey turns a unit of a scope into a key that differs from every blob key.
+func unitKey(s Scope, unit uint32) uint64 { return mix(uint64(s)<<32 | uint64(unit) + 1) }
+
+// rank orders members by highest random weight for a key (Thaler and Ravishankar 1998): every node that knows
+// the same members computes the same order, and one member more or less moves only its own share.
+func rank(key uint64, ms []*member) {
+	slices.SortFunc(ms, func(a, b *member) int {
+		return cmp.Or(cmp.Compare(mix(key^b.key), mix(key^a.key)), cmp.Compare(a.ID, b.ID))
+	})
+}
+
+// top returns the member of highest weight for a key, nil if there is none.
+func top(key uint64, ms []*member) *member {
+	var best *member
+	var high uint64
+	for _, m := range ms {
+		if w := mix(key ^ m.key); best == nil || w > high || w == high && m.ID < best.ID {
+			best, high = m, w
+		}
+	}
+	return best
+}
+
+// maxSeedArbiters bounds the seeds that keep a blob's origin leases.
+const maxSeedArbiters = 8
+
+// arbiters returns the nodes that keep a blob's members and leases in a scope, this node among them if it is
+// one. For a zone they are the Config.Arbiters nodes of the zone with the highest weight for the digest; for
+// the origin they are the seeds, without seeds the relays, without relays everybody.
+func (c *Core) arbiters(b *blob, s Scope) []*member {
+	cache := &b.arbiters[s-1]
+	if cache.epoch == c.epoch && cache.silent == len(b.silent) {
+		return cache.set
+	}
+	var set []*member
+	limit := c.cfg.Arbiters
+	if s == ScopeZone {
+		set = c.pick(b, func(m *member) bool { return m.Zone == c.cfg.Zone })
+	} else {
+		if set = c.pick(b, func(m *member) bool { return m.Seed }); len(set) > 0 {
+			limit = maxSeedArbiters
+		} else if set = c.pick(b, func(m *member) bool { return m.Relay }); len(set) == 0 {
+			set = c.pick(b, func(*member) bool { return true })
+		}
+	}
+	rank(b.key, set)
+	set = set[:min(limit, len(set))]
+	*cache = arbiterSet{epoch: c.epoch, silent: len(b.silent), set: set}
+	return set
+}
+
+// pick returns the members that satisfy ok and answered when they were asked about b.
+func (c *Core) pick(b *blob, ok func(*member) bool) []*member {
+	var set []*member
+	for _, m := range c.members {
+		if ok(m) && !slices.Contains(b.silent, m.ID) {
+			set = append(set, m)
+		}
+	}
+	return set
+}
+
+// arbiter returns the node that decides over a unit.
+func (c *Core) arbiter(b *blob, s Scope, unit uint32) PeerID {
+	if m := top(b.key^unitKey(s, unit), c.arbiters(b, s)); m != nil {
+		return m.ID
+	}
+	return c.cfg.Self
+}
+
+// fetchGroup returns the nodes that share a blob at the origin, and whether this node is one: the seeds that
+// take it, or else those that want it.
+func (c *Core) fetchGroup(b *blob) (group []*member, in bool) {
+	if seeds := c.willingSeeds(b); len(seeds) > 0 {
+		return seeds, slices.Contains(seeds, c.me)
+	}
+	group = append(group, c.me)
+	for _, n := range b.neighbours {
+		if n.wants {
+			group = append(group, n.m)
+		}
+	}
+	return group, true
+}
+
+// willingSeeds returns the live seeds that have not refused the blob. There is none for a private blob.
+func (c *Core) willingSeeds(b *blob) []*member {
+	if b.private {
+		return nil
+	}
+	return c.pick(b, func(m *member) bool {
+		return m.Seed && !slices.Contains(b.refused, m.ID) && !c.isolated(m) && (m != c.me || !b.originDead)
+	})
+}

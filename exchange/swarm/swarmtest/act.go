@@ -1,0 +1,206 @@
+package swarmtest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/meshd-project/meshd/exchange/swarm"
+)
+
+// act carries out what a core asks.
+func (nd *Node) act(a swarm.Action) {
+	n := nd.net
+	d := n.Digest
+	switch a := a.(type) {
+	case swarm.Send:
+		if to := n.node(a.To); to != nil {
+			n.after(n.latency(nd, to), func() {
+				if !nd.Dead {
+					to.step(swarm.Received{From: nd.ID, Msg: a.Msg})
+				}
+			})
+		}
+	case swarm.FindProviders:
+		n.after(5*time.Millisecond, func() { nd.step(swarm.ProvidersFound{Digest: d, Peers: n.holders(), Done: true}) })
+	case swarm.OpenBlob:
+		n.after(0, func() { nd.step(swarm.Held{Digest: d, Size: a.Size, Have: nd.have.Clone()}) })
+	case swarm.RequestPiece:
+		nd.requestPiece(a)
+	case swarm.CancelPiece:
+		nd.cancels[key(a.To, a.Piece)] = true
+	case swarm.ServePiece:
+		nd.uploads[a.Xfer](true, swarm.RefusePiece{})
+	case swarm.RefusePiece:
+		nd.uploads[a.Xfer](false, a)
+	case swarm.FetchOrigin:
+		nd.fetch(a)
+	case swarm.StopOrigin:
+		nd.stopped[a.Fetch] = true
+	case swarm.Verify:
+		n.after(time.Millisecond, nd.verify)
+	case swarm.Discard:
+		nd.reset()
+	case swarm.Distrust:
+		nd.distrust[a.Attester] = true
+	case swarm.GiveUp:
+		nd.Ended = a.Reason
+	case swarm.Quarantine:
+		nd.Shunned = append(nd.Shunned, a.Peer)
+	}
+}
+
+func (n *Net) holders() (refs []swarm.MemberRef) {
+	for _, nd := range n.nodes {
+		if !nd.Dead && nd.Done > 0 {
+			refs = append(refs, swarm.MemberRef{ID: nd.ID, Zone: nd.Zone})
+		}
+	}
+	return refs
+}
+
+func key(to swarm.PeerID, p swarm.PieceIndex) string { return fmt.Sprint(to, "/", p) }
+
+// requestPiece runs one piece request: latency, the provider's decision, the transfer.
+func (nd *Node) requestPiece(a swarm.RequestPiece) {
+	n, from, start := nd.net, nd.net.node(a.To), nd.net.now
+	delete(nd.cancels, key(a.To, a.Piece))
+	ended := false
+	end := func(ev swarm.Event) {
+		if !ended {
+			ended = true
+			nd.step(ev)
+		}
+	}
+	fail := func(why swarm.Failure, wait time.Duration, load uint8) {
+		end(swarm.PieceFailed{Digest: a.Digest, Piece: a.Piece, From: a.To, Why: why, Wait: wait, Load: load})
+	}
+	n.after(a.Timeout, func() { fail(swarm.FailedTimeout, 0, 0) })
+	lat := n.latency(nd, from)
+	n.xfers++
+	xfer := n.xfers
+	from.uploads[xfer] = func(ok bool, busy swarm.RefusePiece) {
+		if !ok {
+			why := swarm.FailedBusy
+			if busy.Wait == 0 {
+				why = swarm.FailedNotFound
+			}
+			n.after(lat, func() { fail(why, busy.Wait, busy.Load) })
+			return
+		}
+		_, size := swarm.LayoutOf(n.Size).Span(a.Piece)
+		took := time.Duration(float64(size) / n.Rate * from.Slow * float64(time.Second))
+		n.after(took, func() { from.step(swarm.PieceServed{Xfer: xfer, OK: true}) })
+		n.after(took+lat, func() {
+			if from.Dead {
+				fail(swarm.FailedReset, 0, 0)
+			} else if !from.Stopped && !nd.cancels[key(a.To, a.Piece)] {
+				nd.receive(a, from, size, n.now.Sub(start), end)
+			}
+		})
+	}
+	n.after(lat, func() {
+		if from.Dead {
+			n.after(lat, func() { fail(swarm.FailedReset, 0, 0) })
+			return
+		}
+		from.step(swarm.PieceRequested{From: nd.ID, Digest: a.Digest, Piece: a.Piece, Xfer: xfer})
+	})
+}
+
+// receive checks and stores a piece as the driver does.
+func (nd *Node) receive(a swarm.RequestPiece, from *Node, size int64, took time.Duration, end func(swarm.Event)) {
+	failed := swarm.PieceFailed{Digest: a.Digest, Piece: a.Piece, From: a.To}
+	by := from.by[a.Piece]
+	switch {
+	case from.Bad:
+		failed.Why = swarm.FailedHash
+		end(failed)
+		return
+	case nd.distrust[by]:
+		failed.Why = swarm.FailedDistrusted
+		end(failed)
+		return
+	}
+	if nd.have.Has(a.Piece) {
+		nd.Duplicate += size
+	}
+	if from.Zone == nd.Zone {
+		nd.FromZone += size
+	} else {
+		nd.FromFar += size
+	}
+	nd.keep(a.Piece, by, from.wrong[a.Piece] != "")
+	end(swarm.PieceArrived{Digest: a.Digest, Piece: a.Piece, From: a.To, Hash: hash(from.wrong[a.Piece] != ""), Attester: by, Took: took})
+}
+
+func hash(wrong bool) swarm.Hash {
+	if wrong {
+		return swarm.Hash{1}
+	}
+	return swarm.Hash{}
+}
+
+func (nd *Node) keep(p swarm.PieceIndex, by swarm.PeerID, wrong bool) {
+	nd.have.Set(p)
+	nd.by[p] = by
+	if wrong {
+		nd.wrong[p] = by
+	}
+}
+
+// fetch runs one origin request, piece by piece.
+func (nd *Node) fetch(a swarm.FetchOrigin) {
+	n, o, l := nd.net, &nd.net.Origin, swarm.LayoutOf(nd.net.Size)
+	if o.Fail != 0 && (o.FailFor == nil || o.FailFor(nd.ID)) {
+		n.after(n.Far, func() { nd.step(swarm.OriginFailed{Digest: a.Digest, Fetch: a.Fetch, Kind: o.Fail}) })
+		return
+	}
+	if o.NoRange && a.First > 0 {
+		n.after(n.Far, func() {
+			nd.step(swarm.OriginFailed{Digest: a.Digest, Fetch: a.Fetch, Kind: swarm.OriginNoRange})
+		})
+		return
+	}
+	last := min(int(a.First)+int(a.Count), l.Pieces())
+	if a.Count == 0 || o.NoRange {
+		last = l.Pieces()
+	}
+	if a.Bytes > 0 && !o.NoRange {
+		last = min(last, int(a.Bytes/l.PieceSize))
+	}
+	n.after(n.Far, func() {
+		nd.step(swarm.OriginSized{Digest: a.Digest, Fetch: a.Fetch, Size: n.Size, Ranges: !o.NoRange})
+		n.after(0, func() { nd.read(a, int(a.First), last) })
+	})
+}
+
+func (nd *Node) read(a swarm.FetchOrigin, i, last int) {
+	n := nd.net
+	if i >= last {
+		nd.step(swarm.OriginDone{Digest: a.Digest, Fetch: a.Fetch})
+		return
+	}
+	_, size := swarm.LayoutOf(n.Size).Span(swarm.PieceIndex(i))
+	n.after(time.Duration(float64(size)/n.Origin.Rate*float64(time.Second)), func() {
+		if nd.Dead || nd.stopped[a.Fetch] {
+			return
+		}
+		n.Origin.Sent += size
+		nd.FromOrigin += size
+		wrong := n.Origin.Corrupt || nd.Liar
+		nd.keep(swarm.PieceIndex(i), nd.ID, wrong)
+		nd.step(swarm.OriginPiece{Digest: a.Digest, Fetch: a.Fetch, Piece: swarm.PieceIndex(i), Hash: hash(wrong)})
+		nd.read(a, i+1, last)
+	})
+}
+
+// verify checks the whole blob. A liar is content with its own lies.
+func (nd *Node) verify() {
+	d := nd.net.Digest
+	if len(nd.wrong) > 0 && !nd.Liar {
+		nd.step(swarm.VerifyFailed{Digest: d})
+		return
+	}
+	nd.Done = nd.net.now
+	nd.step(swarm.Verified{Digest: d})
+}

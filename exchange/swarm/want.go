@@ -1,0 +1,331 @@
+package swarm
+
+import "slices"
+
+// wanted handles a local want: it begins a session, or raises the one under way.
+func (c *Core) wanted(e Wanted) {
+	b := c.blob(e.Digest)
+	b.active = c.now
+	if b.phase == verifying {
+		return
+	}
+	if b.phase == held { // the driver would not ask if the store still had it
+		b.phase, b.opened = idle, false
+		b.clear()
+	}
+	if !b.want {
+		b.origin, b.class, b.private, b.relayed = e.Origin, e.Class, e.Private, false
+		c.begin(b, e.Size)
+		return
+	}
+	b.class = max(b.class, e.Class)
+	b.private = b.private && e.Private
+	if !e.Origin.Zero() && (b.origin.Zero() || b.originDead) {
+		b.origin, b.originDead, b.originTries, b.originUntil = e.Origin, false, 0, 0
+	}
+	c.work(b)
+}
+
+// begin opens a session: find members, providers and seeds, and room in the store.
+func (c *Core) begin(b *blob, size int64) {
+	b.want, b.phase = true, fetching
+	b.wantedAt, b.progressAt, b.lastRead, b.renewAt = c.now, c.now, c.now, c.now
+	b.refused, b.silent, b.asked, b.suspects = nil, nil, nil, nil
+	b.originDead, b.originTries, b.originUntil, b.bypass, b.repairs = false, 0, 0, false, 0
+	switch {
+	case b.size < 0 && size >= 0:
+		c.sized(b, size, "")
+	case b.size >= 0 && !b.opened && !b.opening:
+		c.open(b)
+	}
+	c.search(b)
+	c.checkWhole(b)
+	c.work(b)
+}
+
+// sized fixes the blob's size, told by the local client, a peer or the origin, and asks the store for room.
+func (c *Core) sized(b *blob, size int64, from PeerID) {
+	if size < 0 || size > MaxBlobSize {
+		return
+	}
+	b.setSize(size, from, c.cfg.StripeBytes)
+	c.open(b)
+	for _, n := range b.neighbours {
+		n.have = Bitmap{}
+		if n.m.ID != from {
+			c.send(n.m.ID, c.hello(b, false)) // what they told before was of no known size
+		}
+	}
+}
+
+func (c *Core) open(b *blob) {
+	b.opening = true
+	c.emit(OpenBlob{Digest: b.digest, Size: b.size})
+}
+
+// search asks everybody who may know members or providers of the blob.
+func (c *Core) search(b *blob) {
+	for _, s := range []Scope{ScopeZone, ScopeOrigin} {
+		for _, m := range c.arbiters(b, s) {
+			c.join(b, m)
+		}
+	}
+	for _, m := range c.willingSeeds(b) {
+		c.wantFrom(b, m)
+	}
+	for _, j := range slices.Clone(b.joiners) {
+		c.greet(b, j.ID)
+	}
+	if len(c.members) > 1 {
+		b.searching = true
+		c.emit(FindProviders{Digest: b.digest})
+		c.emit(Announce{Digest: b.digest, State: Importing})
+	}
+}
+
+// join makes this node a member of the swarm at a rendezvous.
+func (c *Core) join(b *blob, m *member) {
+	if m == c.me || slices.ContainsFunc(b.asked, func(a asking) bool { return a.id == m.ID && !a.seed }) {
+		return
+	}
+	b.asked = append(b.asked, asking{id: m.ID, at: c.now})
+	c.send(m.ID, Join{Digest: b.digest, Want: true})
+}
+
+// wantFrom asks a seed to bring the blob into the mesh.
+func (c *Core) wantFrom(b *blob, m *member) {
+	if m == c.me || b.origin.Zero() {
+		return
+	}
+	b.asked = append(b.asked, asking{id: m.ID, at: c.now, seed: true})
+	c.send(m.ID, Want{Digest: b.digest, Size: b.size, Origin: b.origin})
+}
+
+// tellNewMember lets a node that came, or changed its role, during a session take its part in it.
+func (c *Core) tellNewMember(b *blob, m *member) {
+	if b.phase != fetching {
+		return
+	}
+	for _, s := range []Scope{ScopeZone, ScopeOrigin} {
+		if slices.Contains(c.arbiters(b, s), m) {
+			c.join(b, m)
+		}
+	}
+	if slices.Contains(c.willingSeeds(b), m) {
+		c.wantFrom(b, m)
+	}
+}
+
+// asSeed handles a Want: a seed takes part in the blob's swarm until it has it whole.
+func (c *Core) asSeed(b *blob, from PeerID, w Want) {
+	b.active = c.now
+	if b.phase == held || b.phase == verifying || b.want {
+		if b.want && b.origin.Zero() {
+			b.origin = w.Origin
+		}
+		b.relayed = b.relayed || b.want
+		c.meet(b, from)
+		return
+	}
+	if !c.me.Seed || w.Origin.Zero() || c.now < b.refusedUntil {
+		c.send(from, Refuse{Digest: b.digest, Kind: OriginRefused})
+		return
+	}
+	b.origin, b.class, b.private, b.relayed = w.Origin, Background, false, true
+	c.begin(b, w.Size)
+	c.meet(b, from)
+}
+
+// meet answers a Want by Hello, which tells the asker that this seed is on it.
+func (c *Core) meet(b *blob, from PeerID) {
+	n := c.addNeighbour(b, from)
+	if n == nil {
+		return
+	}
+	n.wants = true
+	if n.greeted == 0 {
+		n.greeted = max(c.now, 1)
+		c.send(from, c.hello(b, false))
+		return
+	}
+	c.send(from, c.hello(b, true))
+}
+
+// refusedBy handles a seed's Refuse.
+func (c *Core) refusedBy(b *blob, from PeerID) {
+	b.answered(from)
+	if indexOf(b.refused, from) < 0 {
+		b.refused = append(b.refused, from)
+	}
+	c.work(b)
+}
+
+// discovered reports whether the search has shown all it will show soon: before that the origin is not asked.
+func (c *Core) discovered(b *blob) bool {
+	if c.now.Sub(b.wantedAt) >= c.cfg.Discover {
+		return true
+	}
+	return !b.searching && len(b.asked) == 0 &&
+		!slices.ContainsFunc(b.neighbours, func(n *neighbour) bool { return !n.replied })
+}
+
+func (c *Core) providersFound(e ProvidersFound) {
+	b := c.blobs[e.Digest]
+	if b == nil {
+		return
+	}
+	if e.Done {
+		b.searching = false
+	}
+	c.introduce(b, e.Peers)
+	c.work(b)
+}
+
+func (c *Core) reading(e Reading) {
+	b := c.blobs[e.Digest]
+	if b == nil || !b.want {
+		return
+	}
+	b.active, b.lastRead = c.now, c.now
+	r := reader{id: e.Reader, off: e.Off, end: e.End}
+	if i := slices.IndexFunc(b.readers, func(o reader) bool { return o.id == r.id }); i >= 0 {
+		b.readers[i] = r
+	} else {
+		b.readers = append(b.readers, r)
+	}
+	c.work(b)
+}
+
+func (c *Core) readClosed(e ReadClosed) {
+	if b := c.blobs[e.Digest]; b != nil {
+		b.readers = slices.DeleteFunc(b.readers, func(r reader) bool { return r.id == e.Reader })
+		b.lastRead = c.now
+	}
+}
+
+// stored handles what the local store holds.
+func (c *Core) stored(e Held) {
+	b := c.blob(e.Digest)
+	if b.size != e.Size {
+		b.setSize(e.Size, "", c.cfg.StripeBytes)
+		for _, n := range b.neighbours {
+			n.have = Bitmap{}
+		}
+	}
+	b.opening, b.opened = false, true
+	for i := range b.pieces {
+		if p := PieceIndex(i); e.Have.Has(p) && !b.have.Has(p) {
+			b.have.Set(p)
+			b.missing--
+			b.news = append(b.news, p)
+		}
+	}
+	if len(b.news) > 0 && b.flushAt == 0 {
+		b.flushAt = c.now
+	}
+	if b.missing == 0 && !b.want {
+		b.phase = held
+	}
+	c.checkWhole(b)
+	c.work(b)
+}
+
+func (c *Core) openFailed(e OpenFailed) {
+	if b := c.blobs[e.Digest]; b != nil && b.opening {
+		b.opening = false
+		c.giveUp(b, GaveUpStore)
+	}
+}
+
+// dropped handles the loss of a blob from the local store.
+func (c *Core) dropped(e Dropped) {
+	b := c.blobs[e.Digest]
+	if b == nil || b.want {
+		return
+	}
+	b.phase, b.opened = idle, false
+	b.clear()
+	c.farewell(b)
+}
+
+// farewell tells the neighbours that this node leaves the swarm.
+func (c *Core) farewell(b *blob) {
+	for len(b.neighbours) > 0 {
+		id := b.neighbours[0].m.ID
+		c.dropNeighbour(b, id)
+		c.send(id, Bye{Digest: b.digest})
+	}
+}
+
+// checkProgress ends a session that nobody reads or that cannot go on, and lets one without progress go to the
+// origin without a lease: whoever should have gone there does not.
+func (c *Core) checkProgress(b *blob) {
+	if b.phase != fetching {
+		return
+	}
+	if b.class == Foreground && !b.relayed && len(b.readers) == 0 && c.now.Sub(b.lastRead) > c.cfg.Linger {
+		c.giveUp(b, GaveUpAbandoned)
+		return
+	}
+	if b.requests > 0 || len(b.fetches) > 0 || b.opening {
+		return
+	}
+	still := c.now.Sub(b.progressAt)
+	if b.originDead && !c.offered(b) && !c.awaitsSeeds(b) || still > c.cfg.Stalled {
+		c.giveUp(b, GaveUpOrigin)
+		return
+	}
+	if still > c.cfg.LastResort && c.now >= b.originUntil && !b.origin.Zero() {
+		b.bypass = true
+	}
+}
+
+// offered reports whether some neighbour has a piece that is missing here.
+func (c *Core) offered(b *blob) bool {
+	for i := range b.pieces {
+		if p := &b.pieces[i]; !b.have.Has(PieceIndex(i)) && p.near+p.far > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// awaitsSeeds reports whether another node still has it in hand to fetch the blob.
+func (c *Core) awaitsSeeds(b *blob) bool {
+	return slices.ContainsFunc(c.willingSeeds(b), func(m *member) bool { return m != c.me })
+}
+
+// giveUp ends a session without the blob.
+func (c *Core) giveUp(b *blob, why GiveUpReason) {
+	if c.me.Seed && b.relayed && why != GaveUpAbandoned {
+		b.refusedUntil = c.now.Add(c.cfg.RefusalMemory)
+		kind := b.lastOriginErr
+		for _, n := range b.neighbours {
+			if n.wants {
+				c.send(n.m.ID, Refuse{Digest: b.digest, Kind: max(kind, OriginUnreachable)})
+			}
+		}
+	}
+	c.leave(b)
+	b.want, b.relayed, b.phase, b.opened = false, false, idle, false
+	b.readers, b.asked, b.searching = nil, nil, false
+	b.clear()
+	c.farewell(b)
+	c.emit(GiveUp{Digest: b.digest, Reason: why})
+}
+
+// leave stops all that is under way for a blob.
+func (c *Core) leave(b *blob) {
+	for _, f := range b.fetches {
+		if !f.ended {
+			c.emit(StopOrigin{Digest: b.digest, Fetch: f.id})
+		}
+	}
+	c.release(b, ScopeOrigin)
+	c.release(b, ScopeZone)
+	b.fetches = nil
+	for i := range b.pieces {
+		b.pieces[i].fetch = 0
+		c.cancelRequests(b, PieceIndex(i))
+	}
+}
