@@ -1,0 +1,78 @@
+package store
+
+import (
+	"fmt"
+	"time"
+)
+
+// Bounds on what a caller may hand in.
+const (
+	MaxProof     = 512     // bytes of a piece's proof
+	MaxMediaType = 255     // bytes of a media type
+	MaxPieces    = 1 << 20 // pieces of one blob
+)
+
+// Defaults of Config.
+const (
+	DefaultMinFree    = 1 << 30 // bytes; less on a disk of which this is more than 5 %
+	DefaultPieceSize  = 1 << 20 // bytes
+	DefaultPartialTTL = 24 * time.Hour
+	DefaultRecheck    = 24 * time.Hour
+)
+
+// Config is what Open needs to know.
+type Config struct {
+	// Dir is the store's own directory. It is made if absent.
+	Dir string
+	// Capacity bounds the bytes of all blobs, arriving ones included. 0: no bound but the disk.
+	Capacity int64
+	// MinFree is how many bytes of the disk are left to others. 0: the lesser of 1 GiB and 5 % of the disk;
+	// negative: none.
+	MinFree int64
+	// PieceSize returns the piece size, in bytes, of a blob of size bytes, for blobs that Put stores and
+	// for sidecars that have to be computed again. nil: 1 MiB always.
+	PieceSize func(size int64) int64
+	// PartialTTL is the age from which a partial that nobody resumed is not worth its room: Open removes
+	// it, and it is evicted before any complete blob. 0: 24 h.
+	PartialTTL time.Duration
+	// Recheck is how long a piece that was hashed by this process counts as proven. 0: 24 h; negative: as long
+	// as the process lives.
+	Recheck time.Duration
+}
+
+// Validate reports the first field that makes no sense.
+func (c Config) Validate() error {
+	switch {
+	case c.Dir == "":
+		return fmt.Errorf("store: no directory: %w", ErrInvalid)
+	case c.Capacity < 0:
+		return fmt.Errorf("store: capacity of %d bytes: %w", c.Capacity, ErrInvalid)
+	case c.PartialTTL < 0:
+		return fmt.Errorf("store: partial TTL %v: %w", c.PartialTTL, ErrInvalid)
+	}
+	return nil
+}
+
+func (c Config) withDefaults() Config {
+	if c.PieceSize == nil {
+		c.PieceSize = func(int64) int64 { return DefaultPieceSize }
+	}
+	if c.PartialTTL == 0 {
+		c.PartialTTL = DefaultPartialTTL
+	}
+	if c.Recheck == 0 {
+		c.Recheck = DefaultRecheck
+	}
+	return c
+}
+
+// minFree returns the bytes to leave free on a disk of total bytes.
+func (c Config) minFree(total int64) int64 {
+	switch {
+	case c.MinFree < 0:
+		return 0
+	case c.MinFree > 0:
+		return c.MinFree
+	}
+	return min(DefaultMinFree, total/20)
+}

@@ -1,0 +1,80 @@
+package store
+
+import (
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// state is where a blob is in its life.
+type state uint8
+
+const (
+	stateBusy     state = iota // Begin or Put is at work on its files
+	stateLive                  // a Partial is open
+	statePartial               // some pieces on disk, nobody at work
+	stateComplete              // a file in blobs/
+)
+
+// entry is what the store knows of one digest.
+type entry struct {
+	digest digest.Digest
+
+	// Guarded by Store.mu.
+	layout    layout
+	mediaType string
+	state     state
+	refs      int       // open Blobs
+	partial   *Partial  // not closed yet; may be committed already
+	used      time.Time // for LRU
+	stamped   time.Time // value of used that the sidecar's mtime tells
+	claimed   int64     // statePartial: bytes that the journal claims
+	promised  int64     // bytes of the layout for which no block was set aside yet
+
+	// Guarded by load, which is held while the ledger is read or computed.
+	load   sync.Mutex
+	ledger *ledger // nil until the first Get
+}
+
+// idle reports whether the entry may be deleted. Store.mu must be held.
+func (e *entry) idle() bool {
+	return e.refs == 0 && e.partial == nil && (e.state == statePartial || e.state == stateComplete)
+}
+
+// info describes the entry. Store.mu must be held.
+func (e *entry) info() Info {
+	i := Info{
+		Digest: e.digest, Size: e.layout.size, PieceSize: e.layout.pieceSize, MediaType: e.mediaType,
+		Complete: e.state == stateComplete, InUse: !e.idle(), Used: e.used,
+	}
+	switch {
+	case i.Complete:
+		i.Have = i.Size
+	case e.partial != nil:
+		i.Have = e.partial.Held()
+	default:
+		i.Have = e.claimed
+	}
+	return i
+}
+
+// Info describes a blob.
+type Info struct {
+	Digest    digest.Digest
+	Size      int64 // bytes
+	PieceSize int64 // bytes
+	Complete  bool
+	Have      int64 // bytes held; of a closed partial those it claims, unproven
+	MediaType string
+	InUse     bool // neither Delete nor eviction touches it
+	Used      time.Time
+}
+
+// Usage sums up the store.
+type Usage struct {
+	Bytes    int64 // of all blobs, arriving ones at their full size
+	Capacity int64 // 0: no bound
+	Blobs    int   // complete ones
+	Partials int   // all others
+}

@@ -1,0 +1,449 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+)
+
+type pieceState uint8
+
+const (
+	pieceMissing pieceState = iota
+	pieceWriting            // one WritePiece is at it
+	pieceHeld
+)
+
+// piece is one piece of a Partial; hash and proof count while it is held.
+type piece struct {
+	state pieceState
+	hash  Hash
+	proof []byte
+}
+
+// phase is what may be done with a Partial.
+type phase uint8
+
+const (
+	phaseOpen     phase = iota // pieces may be written
+	phaseSeized                // Reset, Commit, Discard or Close has it for itself
+	phaseComplete              // committed: it can be read, and closed
+	phaseClosed
+)
+
+// Partial is a blob that is arriving. It is live, and as such never evicted, until Close.
+type Partial struct {
+	s       *Store
+	e       *entry
+	layout  layout
+	data    file
+	journal *journal
+	hasher  *hasher
+	flusher *flusher
+
+	mu       sync.Mutex
+	cond     sync.Cond // phase, writers or the state of a piece changed
+	phase    phase
+	writers  int   // WritePiece calls at work on the files
+	broken   error // Commit failed where nobody knows what is on disk: only Close helps
+	pieces   []piece
+	held     int   // pieces held
+	bytes    int64 // in them
+	prefix   int   // pieces 0 to prefix-1 are held
+	verified bool  // the whole matches the digest
+}
+
+func newPartial(s *Store, e *entry, data file, j *journal) *Partial {
+	p := &Partial{
+		s: s, e: e, layout: e.layout, data: data, journal: j,
+		hasher:  newHasher(data, e.digest.Algorithm().Hash, s.hashing),
+		flusher: newFlusher(data),
+		pieces:  make([]piece, e.layout.pieces()),
+	}
+	p.cond.L = &p.mu
+	return p
+}
+
+// single reports whether the one piece's hash is the digest, so that nothing else has to be hashed.
+func (p *Partial) single() bool {
+	return len(p.pieces) == 1 && p.e.digest.Algorithm() == digest.SHA256
+}
+
+func (p *Partial) wrap(op string, err error) error {
+	if errors.Is(err, os.ErrClosed) {
+		err = ErrClosed
+	}
+	return fmt.Errorf("store: %s %s: %w", op, p.e.digest, err)
+}
+
+// Digest returns the blob's name.
+func (p *Partial) Digest() digest.Digest { return p.e.digest }
+
+// Size returns the blob's length in bytes.
+func (p *Partial) Size() int64 { return p.layout.size }
+
+// PieceSize returns the length of all pieces but the last, in bytes.
+func (p *Partial) PieceSize() int64 { return p.layout.pieceSize }
+
+// Pieces returns the number of pieces.
+func (p *Partial) Pieces() int { return len(p.pieces) }
+
+// Held returns how many bytes are held, in whole pieces.
+func (p *Partial) Held() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.bytes
+}
+
+// Have reports whether piece i is held: written, or resumed and hashed.
+func (p *Partial) Have(i int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.has(i)
+}
+
+func (p *Partial) has(i int) bool {
+	return i >= 0 && i < len(p.pieces) && p.pieces[i].state == pieceHeld
+}
+
+// Hash returns the SHA-256 of piece i, zero unless it is held.
+func (p *Partial) Hash(i int) Hash {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.has(i) {
+		return Hash{}
+	}
+	return p.pieces[i].hash
+}
+
+// Proof returns what was given to WritePiece with piece i, nil unless it is held. The caller must not change it.
+func (p *Partial) Proof(i int) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.has(i) {
+		return nil
+	}
+	return p.pieces[i].proof
+}
+
+// WritePiece stores piece i. The caller has checked that sum is the SHA-256 of data; the store takes its word until
+// a restart. proof, of at most MaxProof bytes, is kept as it is. data and proof are the caller's again on return.
+//
+// Different pieces are written in parallel. A piece that is held already is left alone: nil if sum is the same,
+// ErrConflict if not. Of two calls for one piece the second waits for the first. After an error the piece is
+// missing as before and may be written again; ErrNoSpace says that the disk is full.
+func (p *Partial) WritePiece(i int, data []byte, sum Hash, proof []byte) error {
+	off, n := p.layout.span(i)
+	if n == 0 || int64(len(data)) != n || len(proof) > MaxProof {
+		return p.wrap(fmt.Sprintf("write piece %d of", i),
+			fmt.Errorf("%d bytes, %d of proof: %w", len(data), len(proof), ErrInvalid))
+	}
+	mine, err := p.claim(i, sum)
+	if err != nil {
+		return p.wrap(fmt.Sprintf("write piece %d of", i), err)
+	}
+	if !mine {
+		return nil
+	}
+	r := record{piece: i, hash: sum, proof: append([]byte(nil), proof...)}
+	if _, err = p.data.WriteAt(data, off); err == nil {
+		err = p.journal.Append(r)
+	}
+	p.release(r, noSpace(err))
+	if err != nil {
+		return p.wrap(fmt.Sprintf("write piece %d of", i), noSpace(err))
+	}
+	if len(p.pieces) > 1 {
+		p.flusher.Add(off, n)
+	}
+	return nil
+}
+
+// claim makes the caller the writer of piece i, or reports false if it is held already.
+func (p *Partial) claim(i int, sum Hash) (bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for {
+		switch pc := &p.pieces[i]; {
+		case p.phase == phaseClosed:
+			return false, ErrClosed
+		case pc.state == pieceHeld && pc.hash != sum:
+			return false, ErrConflict
+		case pc.state == pieceHeld:
+			return false, nil
+		case p.broken != nil:
+			return false, p.broken
+		case p.phase == phaseOpen && pc.state == pieceMissing:
+			pc.state = pieceWriting
+			p.writers++
+			return true, nil
+		}
+		p.cond.Wait()
+	}
+}
+
+// release ends the write that claim began.
+func (p *Partial) release(r record, err error) {
+	p.settle(r, err)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.writers--
+	p.cond.Broadcast()
+}
+
+// settle makes a piece held, or missing after an error, and sets the hasher on a prefix that grew.
+func (p *Partial) settle(r record, err error) {
+	_, n := p.layout.span(r.piece)
+	p.mu.Lock()
+	if err != nil {
+		p.pieces[r.piece].state = pieceMissing
+		p.mu.Unlock()
+		return
+	}
+	p.pieces[r.piece] = piece{state: pieceHeld, hash: r.hash, proof: r.proof}
+	p.held++
+	p.bytes += n
+	for p.prefix < len(p.pieces) && p.pieces[p.prefix].state == pieceHeld {
+		p.prefix++
+	}
+	goal := min(int64(p.prefix)*p.layout.pieceSize, p.layout.size)
+	p.mu.Unlock()
+	if !p.single() {
+		p.hasher.Grow(goal)
+	}
+	p.s.fulfil(p.e, n)
+}
+
+// ReadAt implements io.ReaderAt over the pieces that are held; ErrIncomplete if the range touches another.
+func (p *Partial) ReadAt(b []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, p.wrap("read", ErrInvalid)
+	}
+	if off >= p.layout.size {
+		return 0, io.EOF
+	}
+	first, end := p.layout.cover(off, min(int64(len(b)), p.layout.size-off))
+	p.mu.Lock()
+	for i := first; i < end; i++ {
+		if p.pieces[i].state != pieceHeld {
+			p.mu.Unlock()
+			return 0, p.wrap(fmt.Sprintf("read piece %d of", i), ErrIncomplete)
+		}
+	}
+	p.mu.Unlock()
+	n, err := p.data.ReadAt(b, off)
+	if err != nil && err != io.EOF {
+		return n, p.wrap("read", err)
+	}
+	return n, err
+}
+
+// OpenFile returns a read-only descriptor of the caller's own, at offset 0, for sendfile. It stays good across
+// Commit, Discard and Close. The file has its full length from the start: only pieces that are held mean anything.
+func (p *Partial) OpenFile() (*os.File, error) {
+	p.mu.Lock()
+	closed := p.phase == phaseClosed
+	p.mu.Unlock()
+	if closed {
+		return nil, p.wrap("open", ErrClosed)
+	}
+	// Commit renames the one to the other, so one of them exists, looked up in this order.
+	f, err := reopen(p.data, p.s.paths.partial(p.e.digest), p.s.paths.blob(p.e.digest))
+	if err != nil {
+		return nil, p.wrap("open", err)
+	}
+	return f, nil
+}
+
+// Verify waits until the whole blob is hashed and compares it with its digest. All pieces must be held
+// (ErrIncomplete). After nil the bytes are proven, though not durable: that is Commit. After ErrDigestMismatch
+// everything stays as it is: Reset or Discard follows. A cancelled Verify may be called again.
+func (p *Partial) Verify(ctx context.Context) error {
+	if err := p.verify(ctx); err != nil {
+		return p.wrap("verify", err)
+	}
+	return nil
+}
+
+func (p *Partial) verify(ctx context.Context) error {
+	if done, err := p.verifiable(); done || err != nil {
+		return err
+	}
+	sum, err := p.whole(ctx)
+	if err != nil {
+		if !errors.Is(err, ErrIncomplete) && !errors.Is(err, ErrClosed) && ctx.Err() == nil {
+			p.rehash() // the disk could not be read; the next Verify tries again
+		}
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.phase == phaseClosed:
+		return ErrClosed
+	case p.held < len(p.pieces):
+		return ErrIncomplete
+	case digest.NewDigestFromBytes(p.e.digest.Algorithm(), sum) != p.e.digest:
+		return ErrDigestMismatch
+	}
+	p.verified = true
+	return nil
+}
+
+// verifiable reports whether the answer is known already, or why there can be none.
+func (p *Partial) verifiable() (done bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.phase == phaseSeized {
+		p.cond.Wait()
+	}
+	switch {
+	case p.phase == phaseClosed:
+		return false, ErrClosed
+	case p.phase == phaseComplete || p.verified:
+		return true, nil
+	case p.held < len(p.pieces):
+		return false, fmt.Errorf("%d of %d: %w", len(p.pieces)-p.held, len(p.pieces), ErrIncomplete)
+	}
+	return false, nil
+}
+
+// whole returns the digest of all that is held, as bytes.
+func (p *Partial) whole(ctx context.Context) ([]byte, error) {
+	if p.single() {
+		sum := p.Hash(0)
+		return sum[:sha256.Size], nil
+	}
+	return p.hasher.Wait(ctx, p.layout.size)
+}
+
+// rehash starts the digest of the whole anew.
+func (p *Partial) rehash() {
+	if p.seize() != nil {
+		return
+	}
+	defer p.yield(phaseOpen)
+	p.hasher.Reset()
+	p.mu.Lock()
+	goal := min(int64(p.prefix)*p.layout.pieceSize, p.layout.size)
+	p.mu.Unlock()
+	p.hasher.Grow(goal)
+}
+
+// seize gives the caller the partial for itself: no write is under way, none starts until yield. ErrClosed after
+// Close, ErrComplete after Commit.
+func (p *Partial) seize() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.phase == phaseSeized {
+		p.cond.Wait()
+	}
+	switch p.phase {
+	case phaseClosed:
+		return ErrClosed
+	case phaseComplete:
+		return ErrComplete
+	}
+	p.phase = phaseSeized
+	for p.writers > 0 {
+		p.cond.Wait()
+	}
+	return nil
+}
+
+// yield ends seize.
+func (p *Partial) yield(next phase) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.phase = next
+	p.cond.Broadcast()
+}
+
+// Reset forgets all pieces, because the proof of some has failed, and keeps the room. It waits for writes under way.
+func (p *Partial) Reset() error {
+	if err := p.seize(); err != nil {
+		return p.wrap("reset", err)
+	}
+	defer p.yield(phaseOpen)
+	err := p.journal.Clear()
+	p.hasher.Reset()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil { // the records would come back at the next Begin
+		p.broken = err
+		return p.wrap("reset", err)
+	}
+	clear(p.pieces)
+	p.held, p.bytes, p.prefix, p.verified = 0, 0, 0, false
+	return nil
+}
+
+// Close ends the work and keeps what is held for a later Begin; a partial that holds nothing is removed. It waits for
+// writes under way. After Commit it only lets go of the descriptor. A second Close does nothing.
+func (p *Partial) Close() error { return p.end(false) }
+
+// Discard closes the partial and removes its files. After Commit it is Close.
+func (p *Partial) Discard() error { return p.end(true) }
+
+func (p *Partial) end(discard bool) error {
+	switch err := p.seize(); {
+	case errors.Is(err, ErrComplete):
+		return p.part()
+	case err != nil: // closed before
+		return nil
+	}
+	p.hasher.Stop()
+	p.flusher.Stop()
+	err := errors.Join(p.data.Close(), p.journal.f.Close())
+	p.mu.Lock()
+	keep := !discard && p.broken == nil && p.held > 0
+	held := p.bytes
+	p.mu.Unlock()
+	p.s.shelve(p.e, keep, held)
+	p.yield(phaseClosed)
+	if err != nil {
+		return p.wrap("close", err)
+	}
+	return nil
+}
+
+// part closes a partial that is committed.
+func (p *Partial) part() error {
+	p.mu.Lock()
+	first := p.phase == phaseComplete
+	p.phase = phaseClosed
+	p.mu.Unlock()
+	if !first {
+		return nil
+	}
+	p.s.parted(p.e)
+	if err := p.data.Close(); err != nil {
+		return p.wrap("close", err)
+	}
+	return nil
+}
+
+// shelve takes back the entry of a partial that is closed.
+func (s *Store) shelve(e *entry, keep bool, held int64) {
+	s.mu.Lock()
+	e.partial, e.state, e.claimed, e.used = nil, statePartial, held, s.now()
+	s.promised -= e.promised
+	e.promised = 0
+	s.mu.Unlock()
+	if !keep {
+		s.forget(e)
+	}
+}
+
+// parted notes that the Partial of a complete entry is closed.
+func (s *Store) parted(e *entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.partial = nil
+}
