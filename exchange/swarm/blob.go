@@ -138,6 +138,12 @@ func (b *blob) setSize(size int64, from PeerID, stripeBytes int64) {
 	b.stripes = stripes
 }
 
+// unsize forgets a size that proved wrong.
+func (b *blob) unsize() {
+	b.size, b.layout, b.have, b.missing, b.pieces = -1, Layout{}, Bitmap{}, 0, nil
+	b.stripes, b.opened = make([]claim, 1), false
+}
+
 // stripe returns the pieces of a stripe.
 func (b *blob) stripe(unit uint32) (first PieceIndex, n int) {
 	lo := int(unit) * b.perStripe

@@ -150,12 +150,45 @@ func (c *Core) received(e Received) {
 func (c *Core) blob(d digest.Digest) *blob {
 	b := c.blobs[d]
 	if b == nil {
+		c.makeRoom()
 		b = newBlob(d, c.now)
 		c.blobs[d] = b
 		c.order = append(c.order, b)
 		b.wake = c.now.Add(c.cfg.Idle)
 	}
 	return b
+}
+
+// maxBlobs bounds the digests of which the core keeps state; those wanted here do not count.
+const maxBlobs = 1 << 14
+
+// makeRoom forgets the blob that was unasked for the longest if there are too many.
+func (c *Core) makeRoom() {
+	if len(c.order) < maxBlobs {
+		return
+	}
+	var oldest *blob
+	for _, b := range c.order {
+		if !b.want && b.phase != verifying && !b.opening && (oldest == nil || b.active < oldest.active) {
+			oldest = b
+		}
+	}
+	if oldest != nil {
+		c.forget([]*blob{oldest})
+	}
+}
+
+// forget drops all state of blobs.
+func (c *Core) forget(gone []*blob) {
+	for _, b := range gone {
+		for len(b.neighbours) > 0 {
+			c.dropNeighbour(b, b.neighbours[0].m.ID)
+		}
+		delete(c.blobs, b.digest)
+	}
+	if len(gone) > 0 {
+		c.order = slices.DeleteFunc(c.order, func(b *blob) bool { return slices.Contains(gone, b) })
+	}
 }
 
 // tick runs what is due, and forgets what nobody asked for in a long time.
@@ -170,15 +203,7 @@ func (c *Core) tick() {
 			gone = append(gone, b)
 		}
 	}
-	for _, b := range gone {
-		for len(b.neighbours) > 0 {
-			c.dropNeighbour(b, b.neighbours[0].m.ID)
-		}
-		delete(c.blobs, b.digest)
-	}
-	if len(gone) > 0 {
-		c.order = slices.DeleteFunc(c.order, func(b *blob) bool { return slices.Contains(gone, b) })
-	}
+	c.forget(gone)
 }
 
 func (c *Core) forgettable(b *blob) bool {

@@ -34,18 +34,24 @@ func (c *Core) arbitrate(b *blob, from PeerID, cl Claim) Verdict {
 	if cl.Scope == ScopeZone {
 		zone = c.zoneOf(from)
 	}
+	if cl.Scope != ScopeOrigin && cl.Scope != ScopeZone {
+		return v
+	}
 	if b.leases == nil {
 		b.leases = make(leases)
 	}
 	var granted []uint32
 	each(cl.Units, func(u uint32) {
+		if len(b.leases) >= maxUnits {
+			return // more than any blob has: a peer makes them up
+		}
 		k := leaseKey{zone: zone, unit: u, s: cl.Scope}
 		if cl.State != ClaimWant {
 			b.leases.note(k, from, cl.State, c)
 			return
 		}
 		if holder, done, ok := c.leaseOf(b, k, from); ok {
-			v.Denied = append(v.Denied, Denial{Units: Units{First: u, Count: 1}, Holder: holder, Done: done})
+			v.deny(u, holder, done)
 			return
 		}
 		b.leases[k] = lease{holder: from, until: c.now.Add(c.cfg.Lease)}
@@ -53,6 +59,17 @@ func (c *Core) arbitrate(b *blob, from PeerID, cl Claim) Verdict {
 	})
 	v.Granted = runs(granted)
 	return v
+}
+
+// deny adds a unit to those denied, in one run with its neighbours of the same holder.
+func (v *Verdict) deny(u uint32, holder PeerID, done bool) {
+	if n := len(v.Denied); n > 0 {
+		if d := &v.Denied[n-1]; d.Holder == holder && d.Done == done && d.Units.First+d.Units.Count == u {
+			d.Units.Count++
+			return
+		}
+	}
+	v.Denied = append(v.Denied, Denial{Units: Units{First: u, Count: 1}, Holder: holder, Done: done})
 }
 
 // note records what a holder says of its unit. A word from another than the live holder changes nothing.

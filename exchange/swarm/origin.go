@@ -230,7 +230,7 @@ func (c *Core) originSized(e OriginSized) {
 	}
 	b.originTries = 0
 	if b.size >= 0 && b.size != e.Size {
-		c.contradicted(b, e.Size)
+		c.contradicted(b)
 		return
 	}
 	if !e.Ranges {
@@ -277,12 +277,12 @@ func (c *Core) coverStripes(b *blob, f *fetch) {
 
 // contradicted handles an origin that gives another size than was believed. Local readers were told the wrong
 // one, so the session ends; a peer that told it is penalised.
-func (c *Core) contradicted(b *blob, size int64) {
+func (c *Core) contradicted(b *blob) {
 	from := b.sizeFrom
 	c.emit(Discard{Digest: b.digest})
 	c.penalise(from, FailedProtocol)
 	c.giveUp(b, GaveUpCorrupt)
-	b.setSize(size, "", c.cfg.StripeBytes)
+	b.unsize()
 }
 
 // originPiece handles a piece from the origin.
