@@ -1,0 +1,198 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	"go.yaml.in/yaml/v4"
+)
+
+// maxConfigFile bounds what is read of a configuration file.
+const maxConfigFile = 1 << 20
+
+// fileConfig is a parsed configuration file: a kong resolver for the flags of `meshd run`.
+// Its keys are the flags' names; unknown and doubled keys are refused with their line.
+type fileConfig struct {
+	name   string
+	values map[string]*yaml.Node
+	keys   []*yaml.Node // in the order of the file, for errors
+}
+
+// configFlag names the configuration file.
+type configFlag string
+
+// BeforeResolve is kong's hook to read the file. kong calls it for MESHD_CONFIG whatever the command is.
+func (configFlag) BeforeResolve(ctx *kong.Context, trace *kong.Path) error {
+	if cmd := ctx.Selected(); cmd == nil || cmd.Name != "run" {
+		return nil
+	}
+	path, _ := ctx.FlagValue(trace.Flag).(configFlag)
+	c, err := readConfig(string(path))
+	if err == nil {
+		ctx.AddResolver(c)
+	}
+	return err
+}
+
+func readConfig(path string) (*fileConfig, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxConfigFile))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return parseConfig(path, data)
+}
+
+// parseConfig reads the file's text; name is for errors.
+func parseConfig(name string, data []byte) (*fileConfig, error) {
+	c := &fileConfig{name: name, values: map[string]*yaml.Node{}}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		return nil, fmt.Errorf("%s: %w", c.name, err)
+	}
+	if len(doc.Content) == 0 { // empty, or comments only
+		return c, nil
+	}
+	root := doc.Content[0]
+	if root.Kind != yaml.MappingNode {
+		return nil, c.errorf(root, "want KEY: VALUE lines")
+	}
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		key, value := root.Content[i], root.Content[i+1]
+		if _, twice := c.values[key.Value]; twice {
+			return nil, c.errorf(key, "key %q is there twice", key.Value)
+		}
+		c.values[key.Value] = value
+		c.keys = append(c.keys, key)
+	}
+	return c, nil
+}
+
+// Validate implements kong.Resolver: it refuses keys that are no flag of `meshd run`.
+func (c *fileConfig) Validate(app *kong.Application) error {
+	known := map[string]bool{}
+	for _, cmd := range app.Children {
+		if cmd.Name != "run" {
+			continue
+		}
+		for _, f := range cmd.Flags {
+			known[f.Name] = f.Name != "config" && f.Name != "help"
+		}
+	}
+	for _, key := range c.keys {
+		if !known[key.Value] {
+			return c.errorf(key, "unknown key %q", key.Value)
+		}
+	}
+	return nil
+}
+
+// Resolve implements kong.Resolver. kong asks it before it looks at the environment, so a flag whose variable is set
+// is left to that.
+func (c *fileConfig) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	value, ok := c.values[flag.Name]
+	if !ok {
+		return nil, nil
+	}
+	for _, env := range flag.Envs {
+		if _, set := os.LookupEnv(env); set {
+			return nil, nil
+		}
+	}
+	if value.Kind == yaml.AliasNode {
+		value = value.Alias
+	}
+	if flag.IsSlice() {
+		return c.list(flag, value)
+	}
+	if value.Kind != yaml.ScalarNode || value.Tag == "!!null" {
+		return nil, c.errorf(value, "%s: want one value", flag.Name)
+	}
+	return value.Value, c.try(flag, value, value.Value)
+}
+
+// try parses text as the flag would: kong does so as well, but does not know the line.
+func (c *fileConfig) try(flag *kong.Flag, at *yaml.Node, text string) error {
+	token := kong.Token{Type: kong.FlagValueToken, Value: text}
+	err := flag.Parse(kong.ScanFromTokens(token), reflect.New(flag.Target.Type()).Elem())
+	if err != nil {
+		return c.errorf(at, "%w", err)
+	}
+	return nil
+}
+
+// list takes one value or a list of them. The result is the text that the flag would be given.
+func (c *fileConfig) list(flag *kong.Flag, value *yaml.Node) (any, error) {
+	items := []*yaml.Node{value}
+	if value.Kind == yaml.SequenceNode {
+		items = value.Content
+	}
+	texts := make([]string, 0, len(items))
+	for _, item := range items {
+		text, err := c.listItem(flag.Name, item)
+		if err != nil {
+			return nil, err
+		}
+		text = kong.JoinEscaped([]string{text}, flag.Tag.Sep)
+		if err := c.try(flag, item, text); err != nil {
+			return nil, err
+		}
+		texts = append(texts, text)
+	}
+	return strings.Join(texts, string(flag.Tag.Sep)), nil
+}
+
+func (c *fileConfig) listItem(name string, item *yaml.Node) (string, error) {
+	if item.Kind == yaml.AliasNode {
+		item = item.Alias
+	}
+	if item.Kind == yaml.ScalarNode && item.Tag != "!!null" {
+		return item.Value, nil
+	}
+	if name == "registry" && item.Kind == yaml.MappingNode {
+		return c.registryItem(item)
+	}
+	return "", c.errorf(item, "%s: want a value or a list of values", name)
+}
+
+// registryItem reads the long form of a registry, {host: HOST, url: URL, ca: FILE, insecure: true}, to the flag's text.
+func (c *fileConfig) registryItem(item *yaml.Node) (string, error) {
+	var host, address, options string
+	for i := 0; i+1 < len(item.Content); i += 2 {
+		key, value := item.Content[i], item.Content[i+1]
+		if value.Kind != yaml.ScalarNode || strings.ContainsAny(value.Value, ",") {
+			return "", c.errorf(value, "registry: %s: want one value without a comma", key.Value)
+		}
+		switch key.Value {
+		case "host":
+			host = value.Value
+		case "url":
+			address = value.Value
+		case "ca":
+			options += ",ca=" + value.Value
+		case "insecure":
+			var on bool
+			if err := value.Decode(&on); err != nil {
+				return "", c.errorf(value, "registry: insecure: want true or false")
+			}
+			if on {
+				options += ",insecure"
+			}
+		default:
+			return "", c.errorf(key, "registry: unknown key %q: want host, url, ca or insecure", key.Value)
+		}
+	}
+	return host + "=" + address + options, nil
+}
+
+func (c *fileConfig) errorf(at *yaml.Node, format string, args ...any) error {
+	return fmt.Errorf("%s:%d: %w", c.name, at.Line, fmt.Errorf(format, args...))
+}

@@ -1,0 +1,11 @@
+//go:build unix && !linux
+
+package demo
+
+import "syscall"
+
+// childAttr puts a child into a process group of its own, so that Ctrl-C reaches only the parent, which then stops its
+// children in order.
+func childAttr() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true}
+}

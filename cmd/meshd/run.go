@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/meshd-project/meshd/node"
+)
+
+// listSep separates the values of a list in one variable or default. A comma would cut --registry, a colon --bootstrap.
+const listSep = ";"
+
+// runCommand is `meshd run`. Its tags name the environment variable of each flag; the keys of the YAML file are the
+// flags' names. Each field's meaning, unit and default are those of the node.Config field that config sets from it.
+type runCommand struct {
+	Config configFlag `env:"MESHD_CONFIG" placeholder:"FILE" help:"YAML file; its keys are the names of these flags."`
+
+	MirrorAddr string   `env:"MESHD_MIRROR_ADDR" default:"${mirror_addr}" placeholder:"HOST:PORT" help:"Where clients pull (default ${default})."`
+	AdminAddr  string   `env:"MESHD_ADMIN_ADDR" default:"${admin_addr}" placeholder:"HOST:PORT" help:"Where status, health and metrics answer (default ${default})."`
+	P2PAddr    []string `name:"p2p-addr" env:"MESHD_P2P_ADDR" sep:";" default:"${p2p_addr}" placeholder:"MULTIADDR" help:"Where peers connect; may be repeated (default ${default})."`
+	DataAddr   string   `env:"MESHD_DATA_ADDR" default:"${data_addr}" placeholder:"HOST:PORT" help:"Where peers fetch pieces (default ${default})."`
+	DataDir    string   `env:"MESHD_DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Identity, keys and blobs (default /var/lib/meshd for root, else ~/.local/share/meshd)."`
+	Zone       string   `env:"MESHD_ZONE" default:"${zone}" placeholder:"NAME" help:"The data centre (IDC) this node stands in."`
+	Seed       bool     `env:"MESHD_SEED" help:"Bring blobs from the registry into the mesh for the others."`
+	Bootstrap  []string `env:"MESHD_BOOTSTRAP" sep:";" placeholder:"WHERE" help:"Where to find the mesh: MULTIADDR, dns:NAME, file:PATH or mdns; may be repeated."`
+	MeshKey    string   `env:"MESHD_MESH_KEY" placeholder:"FILE" help:"Key that admits to the mesh (meshd key new). Without it the node keeps to this host."`
+
+	Registry        []node.Registry `env:"MESHD_REGISTRY" sep:";" placeholder:"HOST=URL[,ca=FILE][,insecure]" help:"How to reach a registry that is not plain https://HOST; may be repeated."`
+	DefaultRegistry string          `env:"MESHD_DEFAULT_REGISTRY" default:"${default_registry}" placeholder:"HOST" help:"Registry of requests that name none (default ${default})."`
+
+	CacheSize     node.Bytes `env:"MESHD_CACHE_SIZE" default:"${cache_size}" placeholder:"SIZE" help:"Disk space for blobs, 0 for no limit (default ${default})."`
+	DownloadLimit node.Rate  `env:"MESHD_DOWNLOAD_LIMIT" default:"${download_limit}" placeholder:"RATE" help:"Most bytes a second in, such as 100MB/s; 0 for no limit."`
+	UploadLimit   node.Rate  `env:"MESHD_UPLOAD_LIMIT" default:"${upload_limit}" placeholder:"RATE" help:"Most bytes a second out to peers; 0 for no limit."`
+	OriginLimit   node.Rate  `env:"MESHD_ORIGIN_LIMIT" default:"${origin_limit}" placeholder:"RATE" help:"Most bytes a second from all registries; 0 for no limit."`
+
+	LogLevel string `env:"MESHD_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"debug, info, warn or error (default ${default})."`
+}
+
+// defaultVars gives the tags above their defaults.
+func defaultVars(c node.Config) kong.Vars {
+	return kong.Vars{
+		"mirror_addr":      c.Mirror.Addr,
+		"admin_addr":       c.Admin.Addr,
+		"p2p_addr":         strings.Join(c.P2P.Addrs, listSep),
+		"data_addr":        c.Exchange.DataAddr,
+		"data_dir":         c.DataDir,
+		"zone":             c.Zone,
+		"default_registry": c.Mirror.DefaultRegistry,
+		"cache_size":       c.Store.CacheSize.String(),
+		"download_limit":   c.Exchange.DownloadLimit.String(),
+		"upload_limit":     c.Exchange.UploadLimit.String(),
+		"origin_limit":     c.Origin.Limit.String(),
+	}
+}
+
+// config is node.Default with what was given.
+func (r *runCommand) config() node.Config {
+	c := node.Default()
+	c.Mirror.Addr = r.MirrorAddr
+	c.Mirror.DefaultRegistry = r.DefaultRegistry
+	c.Admin.Addr = r.AdminAddr
+	c.P2P.Addrs = r.P2PAddr
+	c.P2P.Bootstrap = r.Bootstrap
+	c.P2P.MeshKey = r.MeshKey
+	c.Exchange.DataAddr = r.DataAddr
+	c.Exchange.DownloadLimit = r.DownloadLimit
+	c.Exchange.UploadLimit = r.UploadLimit
+	c.DataDir = r.DataDir
+	c.Zone = r.Zone
+	c.Seed = r.Seed
+	c.Origin.Registries = r.Registry
+	c.Origin.Limit = r.OriginLimit
+	c.Store.CacheSize = r.CacheSize
+	return c
+}
+
+// Run runs the node until ctx ends.
+func (r *runCommand) Run(ctx context.Context) error {
+	c := r.config()
+	if err := c.Validate(); err != nil {
+		return &usageErr{err}
+	}
+	if err := setupLogs(r.LogLevel); err != nil {
+		return fmt.Errorf("logs: %w", err)
+	}
+	return node.Run(ctx, c)
+}

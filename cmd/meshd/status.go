@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/meshd-project/meshd/node"
+)
+
+// Bounds of a question to the admin port.
+const (
+	statusTimeout = 10 * time.Second
+	maxStatus     = 8 << 20
+)
+
+// statusCommand is `meshd status`.
+type statusCommand struct {
+	AdminAddr string `env:"MESHD_ADMIN_ADDR" default:"${admin_addr}" placeholder:"HOST:PORT" help:"Admin address of the node (default ${default})."`
+	JSON      bool   `name:"json" help:"Print the node's answer as it is."`
+}
+
+// Run asks the node and prints.
+func (s *statusCommand) Run(ctx context.Context, std streams) error {
+	data, err := s.fetch(ctx)
+	if err != nil {
+		return fmt.Errorf("status of the node at %s: %w", s.AdminAddr, err)
+	}
+	if s.JSON {
+		_, err := fmt.Fprintf(std.out, "%s\n", bytes.TrimSpace(data))
+		return err
+	}
+	var st map[string]json.RawMessage
+	if err := json.Unmarshal(data, &st); err != nil {
+		return fmt.Errorf("status of the node at %s: %w", s.AdminAddr, err)
+	}
+	return writeStatus(std.out, st)
+}
+
+func (s *statusCommand) fetch(ctx context.Context) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.AdminAddr+"/v1/status", nil)
+	if err != nil {
+		return nil, &usageErr{errors.New("--admin-addr is not HOST:PORT")}
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, errors.New(resp.Status)
+	}
+	return io.ReadAll(io.LimitReader(resp.Body, maxStatus))
+}
+
+// sources are the keys of bytes_in and bytes_out, with the words for people.
+var sources = []struct{ key, label string }{
+	{"disk", "disk"}, {"zone", "own zone"}, {"other_zone", "other zones"}, {"origin", "registries"},
+}
+
+// writeStatus prints what the fixed keys of /v1/status say (docs/operator.md lists them).
+func writeStatus(w io.Writer, st map[string]json.RawMessage) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range []struct{ key, label string }{
+		{"peer_id", "peer id"}, {"zone", "zone"}, {"seed", "seed"}, {"peers", "peers"}, {"pulls", "pulls"},
+		{"origin_requests", "origin requests"}, {"duplicate_bytes", "duplicate bytes"}, {"quarantined", "quarantined"},
+	} {
+		fmt.Fprintf(t, "%s\t%s\n", row.label, oneLine(row.key, st[row.key]))
+	}
+	for _, dir := range []struct{ key, label string }{{"bytes_in", "in from"}, {"bytes_out", "out to"}} {
+		var bySource map[string]int64
+		if err := json.Unmarshal(st[dir.key], &bySource); err != nil {
+			return fmt.Errorf("%s: %w", dir.key, err)
+		}
+		for _, s := range sources {
+			if n, ok := bySource[s.key]; ok {
+				fmt.Fprintf(t, "%s %s\t%s\n", dir.label, s.label, sizeText(n))
+			}
+		}
+	}
+	return t.Flush()
+}
+
+// oneLine shows a list by its length and the rest as it is.
+func oneLine(key string, value json.RawMessage) string {
+	var list []json.RawMessage
+	if json.Unmarshal(value, &list) == nil {
+		return fmt.Sprint(len(list))
+	}
+	var n int64
+	if strings.HasSuffix(key, "_bytes") && json.Unmarshal(value, &n) == nil {
+		return sizeText(n)
+	}
+	return strings.Trim(string(value), `"`)
+}
+
+func sizeText(n int64) string {
+	switch {
+	case n >= 1<<30:
+		return fmt.Sprintf("%.2f GiB", float64(n)/(1<<30))
+	case n >= 1<<20:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	}
+	return node.Bytes(n).String()
+}
