@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"unicode"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -87,7 +88,7 @@ func (c *Client) openBody(ctx context.Context, q *query, r BlobRequest, a *answe
 func (r BlobRequest) wanted(size int64) int64 {
 	switch {
 	case size < 0:
-		return max(0, r.Length)
+		return 0
 	case r.Length < 0:
 		return size - r.Offset
 	}
@@ -112,12 +113,12 @@ func (c *Client) HeadBlob(ctx context.Context, r BlobRequest) (size int64, err e
 	}
 	r.Offset, r.Length = 0, 1
 	b, err := c.Blob(ctx, r)
-	var e *Error
-	switch {
-	case err == nil:
+	if err == nil {
 		_ = b.Close()
 		return b.Size, nil
-	case errors.As(err, &e) && e.wholeSize == 0 && e.Status == http.StatusRequestedRangeNotSatisfiable:
+	}
+	var e *Error
+	if errors.As(err, &e) && e.Status == http.StatusRequestedRangeNotSatisfiable && r.Digest == r.Digest.Algorithm().FromString("") {
 		return 0, nil // an empty blob has no first byte
 	}
 	return 0, err
@@ -140,7 +141,7 @@ func headUnsupported(err error) bool {
 
 func (c *Client) blobQuery(method string, r BlobRequest) (*query, error) {
 	if err := r.Digest.Validate(); err != nil {
-		return nil, fmt.Errorf("%w: digest %s: %w", ErrReference, clip(string(r.Digest)), err)
+		return nil, badReference(method, r.Ref, fmt.Errorf("%w: digest %s: %w", ErrReference, clip(string(r.Digest)), err))
 	}
 	return c.query(method, r.Ref, "blobs/"+r.Digest.String(), r.Authorization)
 }
@@ -149,10 +150,13 @@ func (c *Client) blobQuery(method string, r BlobRequest) (*query, error) {
 func (c *Client) query(method string, ref Ref, path, authorization string) (*query, error) {
 	ep, err := c.endpoint(ref.Registry)
 	if err != nil {
-		return nil, err
+		return nil, badReference(method, ref, err)
 	}
 	if err := checkRepository(ref.Repository); err != nil {
-		return nil, err
+		return nil, badReference(method, ref, err)
+	}
+	if strings.ContainsFunc(authorization, unicode.IsControl) {
+		return nil, badReference(method, ref, fmt.Errorf("%w: Authorization", ErrReference))
 	}
 	u := *ep.base
 	u.Path = strings.Join([]string{ep.base.Path, "v2", ref.Repository, path}, "/")
@@ -171,11 +175,7 @@ func (q *query) invalid(err error) *Error {
 	return &Error{Registry: q.ep.name, Op: q.op(), Err: err}
 }
 
-// sizeOfUnsatisfied reads the blob's size from a 416, -1 if it does not tell.
-func sizeOfUnsatisfied(h http.Header) int64 {
-	r, err := parseContentRange(h.Get("Content-Range"))
-	if err != nil || r.first >= 0 {
-		return -1
-	}
-	return r.size
+// badReference makes the error of a request that names nothing.
+func badReference(method string, ref Ref, err error) *Error {
+	return &Error{Registry: clip(ref.Registry), Op: method + " " + clip(ref.Repository), Err: err}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"sync"
 	"time"
@@ -109,10 +110,14 @@ func (c *Client) endpoint(registry string) (*endpoint, error) {
 
 // direct is where the registry's own address may lie.
 func (ep *endpoint) direct() reach {
-	if ep.configured {
-		return everywhere
+	if !ep.configured {
+		return public | private
 	}
-	return public | private
+	r := public | private | loopback
+	if ip, err := netip.ParseAddr(ep.base.Hostname()); err == nil {
+		r |= kindOf(ip)
+	}
+	return r
 }
 
 // beyond is where another host that the registry refers to may lie; home is the kind of the registry's own address.

@@ -31,10 +31,10 @@
 //     http:// address or as insecure.
 //   - Credentials for anybody but the registry and the token server that it names: a hop to another host
 //     loses them.
-//   - Addresses. A registry that is not configured is never reached on loopback or link-local addresses; a
-//     hop to another host leads to public addresses, to private ones only if the registry is private or
-//     configured, and to loopback or link-local only if the registry is configured and itself on such an
-//     address. Cloud metadata services count as link-local. The check is made on the address that is dialled, after
+//   - Addresses. A registry that is not configured is never reached on a loopback address, and one that is
+//     not configured by its number never on a link-local one. A hop to another host leads to public
+//     addresses, to private ones only if the registry is private or configured, and to loopback or
+//     link-local ones only if the registry is configured and itself on such an address. Cloud metadata services count as link-local. The check is made on the address that is dialled, after
 //     name resolution, so a name that resolves differently the second time gains nothing, and connections
 //     made under different rules are never shared.
 //   - Answers that contradict themselves: another range than the one asked for, lengths that do not fit.

@@ -57,8 +57,6 @@ type Error struct {
 	storage bool
 	// retry: worth another try at once.
 	retry bool
-	// wholeSize is the blob's size as a 416 told it, -1 if it did not.
-	wholeSize int64
 }
 
 // Code is one error of an OCI error body.
@@ -159,7 +157,6 @@ func answerError(q *query, a *answer) *Error {
 		Status:     a.StatusCode,
 		RetryAfter: parseRetryAfter(a.Header.Get("Retry-After"), time.Now()),
 		storage:    a.away,
-		wholeSize:  sizeOfUnsatisfied(a.Header),
 	}
 	body := a.drain()
 	if !a.away {

@@ -18,8 +18,6 @@ const (
 	local          // link-local, and the metadata services of clouds
 )
 
-const everywhere = public | private | loopback | local
-
 func (r reach) String() string {
 	if r == 0 {
 		return "unusable"

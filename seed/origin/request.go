@@ -32,7 +32,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*http.Response, error) {
 		r.Method = http.MethodGet
 	}
 	if err := checkPath(r.Path); err != nil {
-		return nil, err
+		return nil, badReference(r.Method, r.Ref, err)
 	}
 	q, err := c.query(r.Method, r.Ref, r.Path, r.Authorization)
 	if err != nil {

@@ -76,8 +76,7 @@ func (s *stream) Close() error {
 		return nil
 	}
 	s.timer.Stop()
-	atEnd := s.a.Body.Close // after the end, closing first keeps the connection
-	_ = atEnd()
+	_ = s.a.Body.Close() // before the cancellation: after the end, this leaves the connection to others
 	s.a.cancel(nil)
 	return nil
 }

@@ -152,6 +152,9 @@ func (t *tokens) start(ep *endpoint, home reach, key tokenKey, cred credential) 
 		if t.flights[key] == f {
 			delete(t.flights, key)
 		}
+		if err != nil && t.closed {
+			err = ErrClosed
+		}
 		if f.err = err; err == nil {
 			f.header = "Bearer " + token
 			makeRoom(t.live, func(h heldToken) bool { return !began.Before(h.expires) })

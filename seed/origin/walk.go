@@ -249,6 +249,7 @@ func (c *Client) visit(ctx context.Context, q *query, h hop) (*answer, error) {
 		refusal.Err = err
 		return nil, refusal
 	}
+	c.tokens.forget(key, authorization) // if it was a remembered one, it is no longer good
 	token, err := c.tokens.get(ctx, q.ep, home, key, h.cred)
 	if err != nil {
 		return nil, tokenError(refusal, err)
@@ -288,6 +289,9 @@ func (c *Client) once(ctx context.Context, q *query, h hop, authorization string
 	if q.body != nil {
 		req.Body = io.NopCloser(q.body)
 		req.ContentLength = -1
+		if sized, ok := q.body.(interface{ Len() int }); ok {
+			req.ContentLength = int64(sized.Len())
+		}
 	}
 	resp, err := q.ep.net.transport(h.to).RoundTrip(req)
 	if err != nil {
