@@ -1,0 +1,168 @@
+package gossip
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+const (
+	maxMembers = 20000 // further ones are not taken in
+	contacts   = 8     // members of another zone told in this one, besides its seeds
+)
+
+// Member is a node of the mesh as it last described itself.
+type Member struct {
+	ID       peer.ID
+	Zone     string
+	Seed     bool
+	Relay    bool // joins the backbone
+	Addrs    []ma.Multiaddr
+	DataHost string // IP of the data port, "" = the one the peer is reached at
+	DataPort uint16
+	Direct   bool // it said so itself, over a connection that stands
+}
+
+// member is an entry of the table.
+type member struct {
+	presence
+	heard  time.Time // of the last presence
+	direct bool
+	rank   uint64 // rendezvous weight within its zone
+}
+
+func (m *member) public() Member {
+	return Member{
+		ID: m.ID, Zone: m.Zone, Seed: m.Seed, Relay: m.Relay, Addrs: m.Addrs,
+		DataHost: m.DataHost, DataPort: m.DataPort, Direct: m.direct,
+	}
+}
+
+// table is the members known, without this node. It is not safe for concurrent use.
+type table struct {
+	self    peer.ID
+	members map[peer.ID]*member
+}
+
+// verdict says what a presence changed.
+type verdict uint8
+
+const (
+	stale   verdict = iota // nothing
+	fresh                  // only the time it was heard
+	changed                // a field
+	left                   // the member said goodbye
+)
+
+// apply takes a presence in that is age old. Direct: the member itself said so on its connection.
+func (t *table) apply(p presence, direct bool, now time.Time, age time.Duration) verdict {
+	if p.ID == t.self {
+		return stale
+	}
+	m := t.members[p.ID]
+	if p.Leaving {
+		if m == nil || p.Seq <= m.Seq || m.direct && !direct {
+			return stale // a connected one is lost when its connection is
+		}
+		delete(t.members, p.ID)
+		return left
+	}
+	if m == nil {
+		if len(t.members) >= maxMembers {
+			return stale
+		}
+		t.members[p.ID] = &member{presence: p, heard: now.Add(-age), direct: direct, rank: rank(p.Zone, p.ID)}
+		return changed
+	}
+	if p.Seq <= m.Seq && !(direct && !m.direct) {
+		return stale
+	}
+	m.heard = now.Add(-age)
+	old := m.presence
+	if m.direct && !direct {
+		// Hearsay may refresh what the member said itself and tell of its turn as a relay, no more.
+		relay := p.Relay
+		p = m.presence
+		p.Seq, p.Relay = max(p.Seq, old.Seq), relay
+	}
+	was := m.direct
+	m.presence, m.direct, m.rank = p, m.direct || direct, rank(p.Zone, p.ID)
+	if same(old, p) && was == m.direct {
+		return fresh
+	}
+	return changed
+}
+
+func same(a, b presence) bool {
+	return a.Zone == b.Zone && a.Seed == b.Seed && a.Relay == b.Relay && a.DataHost == b.DataHost &&
+		a.DataPort == b.DataPort && slices.EqualFunc(a.Addrs, b.Addrs, func(x, y ma.Multiaddr) bool { return x.Equal(y) })
+}
+
+// expire removes those who were not heard since the limit, but for the connected.
+func (t *table) expire(limit time.Time, connected func(peer.ID) bool) []peer.ID {
+	var gone []peer.ID
+	for id, m := range t.members {
+		if m.heard.Before(limit) && !connected(id) {
+			delete(t.members, id)
+			gone = append(gone, id)
+		}
+	}
+	return gone
+}
+
+// ranked returns the members of a zone by falling rendezvous weight, self included if it is in the zone.
+func (t *table) ranked(zone, selfZone string) []*member {
+	var out []*member
+	for _, m := range t.members {
+		if m.Zone == zone {
+			out = append(out, m)
+		}
+	}
+	if zone == selfZone {
+		out = append(out, &member{presence: presence{ID: t.self, Zone: zone}, rank: rank(zone, t.self)})
+	}
+	slices.SortFunc(out, func(a, b *member) int {
+		return cmp.Or(cmp.Compare(b.rank, a.rank), cmp.Compare(a.ID, b.ID))
+	})
+	return out
+}
+
+// isRelay reports whether this node is among the n highest ranked of its zone.
+func (t *table) isRelay(zone string, n int) bool {
+	mine, above := rank(zone, t.self), 0
+	for _, m := range t.members {
+		if m.Zone == zone && (m.rank > mine || m.rank == mine && m.ID < t.self) {
+			above++
+		}
+	}
+	return above < n
+}
+
+// isContact reports whether a member of another zone is one that this zone is told of.
+func (t *table) isContact(id peer.ID) bool {
+	m := t.members[id]
+	if m == nil {
+		return false
+	}
+	if m.Seed {
+		return true
+	}
+	above := 0
+	for _, o := range t.members {
+		if o.Zone == m.Zone && !o.Seed && (o.rank > m.rank || o.rank == m.rank && o.ID < m.ID) {
+			above++
+		}
+	}
+	return above < contacts
+}
+
+// rank is the rendezvous weight of a peer in a zone: the same number on every node.
+func rank(zone string, id peer.ID) uint64 {
+	sum := sha256.Sum256([]byte("meshd/relay\x00" + zone + "\x00" + string(id)))
+	return binary.BigEndian.Uint64(sum[:])
+}

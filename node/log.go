@@ -1,0 +1,5 @@
+package node
+
+import logging "github.com/ipfs/go-log/v2"
+
+var log = logging.Logger("meshd/node")

@@ -1,0 +1,220 @@
+package topology
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"hash/fnv"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/peerstore"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+)
+
+const (
+	neighbours  = 16  // connections kept into a zone too large for all
+	maxRemote   = 128 // connections kept to seeds and relays of other zones
+	politeness  = 300 * time.Millisecond
+	hintTTL     = time.Minute
+	dialTimeout = 10 * time.Second
+	dialFirst   = time.Second // wait after the first failure; doubles
+	dialLast    = 2 * time.Minute
+	protectTag  = "meshd/topology"
+)
+
+func (m *Map) onConnected(_ network.Network, c network.Conn) {
+	ip := ""
+	if addr, err := manet.ToIP(c.RemoteMultiaddr()); err == nil {
+		ip = addr.String()
+	}
+	outbound := c.Stat().Direction == network.DirOutbound
+	m.update(c.RemotePeer(), func(e *entry) {
+		if !e.connected || outbound { // an address that was dialed is known to be right
+			e.remoteIP, e.outbound = ip, outbound
+		}
+		if !e.connected {
+			e.nextPing = time.Now()
+		}
+		e.connected, e.failures = true, 0
+	})
+}
+
+func (m *Map) onDisconnected(n network.Network, c network.Conn) {
+	id := c.RemotePeer()
+	m.update(id, func(e *entry) {
+		e.connected = n.Connectedness(id) == network.Connected
+		if !e.connected {
+			e.remoteIP = ""
+			e.rtts, e.rounds = [rttWindow]time.Duration{}, 0
+			e.nextDial = time.Now().Add(time.Duration((0.5 + rand.Float64()) * float64(politeness)))
+		}
+	})
+}
+
+// wanted returns the test for peers that this node should be connected to; mu is held, and while the test is used.
+func (m *Map) wanted() func(*entry) bool {
+	total := 1
+	var near, far []*entry
+	for _, e := range m.peers {
+		if !e.known {
+			continue
+		}
+		total++
+		if e.member.Zone == m.cfg.Zone {
+			near = append(near, e)
+		} else if e.member.Seed || e.member.Relay {
+			far = append(far, e)
+		}
+	}
+	if total <= m.cfg.Small {
+		return func(e *entry) bool { return e.known || e.hinted() }
+	}
+	chosen := make(map[*entry]bool)
+	if len(near) < m.cfg.Small {
+		for _, e := range near {
+			chosen[e] = true
+		}
+	} else {
+		for i, e := range m.byWeight(near) {
+			chosen[e] = i < neighbours || e.member.Seed || e.member.Relay
+		}
+	}
+	for _, e := range m.byWeight(far)[:min(len(far), maxRemote)] {
+		chosen[e] = true
+	}
+	return func(e *entry) bool { return chosen[e] || e.hinted() }
+}
+
+func (e *entry) hinted() bool { return !e.known && time.Now().Before(e.hintUntil) }
+
+// byWeight orders entries by their rendezvous weight for this node.
+func (m *Map) byWeight(list []*entry) []*entry {
+	weight := func(e *entry) uint64 {
+		h := fnv.New64a()
+		h.Write([]byte(m.self)) //nolint:errcheck // never fails
+		h.Write([]byte(e.id))   //nolint:errcheck
+		return binary.BigEndian.Uint64(h.Sum(nil))
+	}
+	slices.SortFunc(list, func(a, b *entry) int { return cmp.Compare(weight(b), weight(a)) })
+	return list
+}
+
+// plan picks what to dial and ping now and says when to look again.
+func (m *Map) plan(now time.Time) (dials []peer.AddrInfo, pings []peer.ID, wait time.Duration) {
+	wait = time.Minute
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	w := m.wanted()
+	dialing := 0
+	for _, e := range m.peers {
+		if e.dialing {
+			dialing++
+		}
+	}
+	for id, e := range m.peers {
+		want := w(e)
+		if want != e.protected {
+			e.protected, e.dirty = want, true // who need not be connected may be up without
+			m.wake()
+			if want {
+				m.host.ConnManager().Protect(id, protectTag)
+			} else {
+				m.host.ConnManager().Unprotect(id, protectTag)
+			}
+		}
+		switch {
+		case e.connected && e.known && !e.pinging:
+			if d := e.nextPing.Sub(now); d > 0 {
+				wait = min(wait, d)
+			} else {
+				e.pinging = true
+				pings = append(pings, id)
+			}
+		case !e.connected && want && !e.dialing:
+			if d := e.nextDial.Sub(now); d > 0 {
+				wait = min(wait, d)
+			} else if dialing < m.cfg.MaxDials { // else the end of a dial wakes the loop
+				dialing++
+				e.dialing = true
+				dials = append(dials, e.target())
+			}
+		case !e.known && !e.connected && !e.dialing:
+			e.dirty = true // a hint that ran out: tell forgets it
+		}
+	}
+	return dials, pings, wait
+}
+
+func (e *entry) target() peer.AddrInfo {
+	info := peer.AddrInfo{ID: e.id, Addrs: slices.Clone(e.member.Addrs)}
+	for _, a := range e.hint.Addrs {
+		if !ma.Contains(info.Addrs, a) {
+			info.Addrs = append(info.Addrs, a)
+		}
+	}
+	return info
+}
+
+func (m *Map) dial(ctx context.Context, info peer.AddrInfo) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if s, ok := m.host.Network().(*swarm.Swarm); ok {
+		s.Backoff().Clear(info.ID) // this package has its own
+	}
+	m.host.Peerstore().AddAddrs(info.ID, info.Addrs, peerstore.TempAddrTTL)
+	err := m.host.Connect(ctx, info)
+	m.update(info.ID, func(e *entry) {
+		e.dialing = false
+		if err == nil {
+			return
+		}
+		e.failures++
+		wait := min(dialFirst<<min(e.failures-1, 10), dialLast)
+		e.nextDial = time.Now().Add(time.Duration((0.75 + 0.5*rand.Float64()) * float64(wait)))
+	})
+	if err != nil && ctx.Err() == nil {
+		log.Debugw("member not reached", "peer", info.ID, "err", err)
+	}
+}
+
+// dataAddr is where the peer serves pieces: at the address it names, or else at the one it is connected by.
+func (e *entry) dataAddr() string {
+	if !e.known || e.member.DataPort == 0 {
+		return ""
+	}
+	host := e.member.DataHost
+	if host == "" && e.remoteIP != "" && (e.outbound || e.advertises(e.remoteIP)) {
+		host = e.remoteIP
+	}
+	for _, a := range e.member.Addrs {
+		if host != "" {
+			break
+		}
+		if ip, err := manet.ToIP(a); err == nil {
+			host = ip.String()
+		}
+	}
+	if host == "" {
+		host = e.remoteIP
+	}
+	if _, err := netip.ParseAddr(host); err != nil {
+		return ""
+	}
+	return net.JoinHostPort(host, strconv.Itoa(int(e.member.DataPort)))
+}
+
+func (e *entry) advertises(ip string) bool {
+	return slices.ContainsFunc(e.member.Addrs, func(a ma.Multiaddr) bool {
+		b, err := manet.ToIP(a)
+		return err == nil && b.String() == ip
+	})
+}

@@ -1,0 +1,25 @@
+// Package topology knows where everybody is: the members' zones, their measured RTT and whether they are connected,
+// and it keeps the connections that the mesh needs.
+//
+// # Which connections
+//
+// While the members known are at most Config.Small, every node connects to every other, so that a control connection
+// stands before the first pull. In a larger mesh it connects to all seeds and relays that it knows (at most
+// maxRemote of other zones) and to neighbours of its own zone picked by rendezvous hash, and otherwise on demand.
+// Dials are few at once and back off per peer; of two nodes that learn of each other at the same time, one waits.
+//
+// # Who is up
+//
+// A member is up, and told to Config.Up, while its presence is known and it is connected, or need not be. It is told
+// again whenever zone, flags, data address or (by a fifth) RTT changed. It is down when its connection breaks or its
+// presence ends. So whoever is up can be reached at once.
+//
+// # RTT
+//
+// Pings run on the control connections, which carry no bulk, three at a time when a peer connects and every
+// PingInterval; the RTT is the least of the last rounds, because queues only add. Coordinates (Vivaldi) are to order
+// strangers by; they will feed from the same samples.
+//
+// Run owns all goroutines and returns when they have ended. All methods may be called from any goroutine; Up and
+// Down are called one at a time by Run, without a lock held.
+package topology

@@ -1,0 +1,60 @@
+package topology
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
+)
+
+const (
+	rttWindow   = 8 // rounds
+	pingsARound = 3
+	pingTimeout = 5 * time.Second
+)
+
+// rtt is the least round of the window, 0 if there is none.
+func (e *entry) rtt() time.Duration {
+	var least time.Duration
+	for _, d := range e.rtts {
+		if d > 0 && (least == 0 || d < least) {
+			least = d
+		}
+	}
+	return least
+}
+
+// ping measures one round and notes its least RTT.
+func (m *Map) ping(ctx context.Context, id peer.ID) {
+	least := m.pingRound(ctx, id)
+	m.update(id, func(e *entry) {
+		e.pinging = false
+		e.nextPing = time.Now().Add(time.Duration((0.75 + 0.5*rand.Float64()) * float64(m.cfg.PingInterval)))
+		if least > 0 && e.connected {
+			e.rtts[e.rounds%rttWindow] = least
+			e.rounds++
+		}
+	})
+}
+
+func (m *Map) pingRound(ctx context.Context, id peer.ID) time.Duration {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	var least time.Duration
+	n := 0
+	for r := range ping.Ping(network.WithNoDial(ctx, "ping"), m.host, id) {
+		if r.Error != nil {
+			break
+		}
+		if least == 0 || r.RTT < least {
+			least = r.RTT
+		}
+		if n++; n == pingsARound {
+			break
+		}
+	}
+	return least
+}
