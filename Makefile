@@ -40,7 +40,7 @@ e2e: ## Run only the end-to-end tests: registry, dockerd, skopeo, crane
 
 bench: ## Measure speed and memory against curl and nginx; prints figures and ratios
 	@.ci/install bench
-	$(GO) test -count=1 -run '^$$' -bench . -benchtime 1x -timeout 60m ./e2e
+	$(GO) test -count=1 -run '^$$' -bench . -benchtime 3x -timeout 60m ./e2e
 
 lint: ## Check format, vet and staticcheck
 	@out=$$($(GO) tool gofumpt -l .); [ -z "$$out" ] || { echo "gofumpt would change:"; echo "$$out"; exit 1; }

@@ -71,8 +71,14 @@ var sources = []struct{ key, label string }{
 func writeStatus(w io.Writer, st map[string]json.RawMessage) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range []struct{ key, label string }{
-		{"peer_id", "peer id"}, {"zone", "zone"}, {"seed", "seed"}, {"peers", "peers"}, {"pulls", "pulls"},
-		{"origin_requests", "origin requests"}, {"duplicate_bytes", "duplicate bytes"}, {"quarantined", "quarantined"},
+		{"peer_id", "peer id"},
+		{"zone", "zone"},
+		{"seed", "seed"},
+		{"peers", "peers"},
+		{"pulls", "pulls"},
+		{"origin_requests", "origin requests"},
+		{"duplicate_bytes", "duplicate bytes"},
+		{"quarantined", "quarantined"},
 	} {
 		fmt.Fprintf(t, "%s\t%s\n", row.label, oneLine(row.key, st[row.key]))
 	}

@@ -18,14 +18,14 @@ type Streams struct {
 
 // Command is the command line of `meshd demo`.
 type Command struct {
-	Nodes        int        `default:"6" help:"Nodes in all."`
-	Zones        int        `default:"2" help:"Zones they are spread over."`
-	SeedsPerZone int        `default:"1" help:"Seeds in each zone."`
-	Size         node.Bytes `default:"256MiB" placeholder:"SIZE" help:"Size of the image (default ${default})."`
-	Layers       int        `default:"5" help:"Layers of the image."`
-	ImageSeed    uint64     `placeholder:"N" help:"Make the same image again; 0 for a new one each time."`
+	Nodes        int           `default:"6" help:"Nodes in all."`
+	Zones        int           `default:"2" help:"Zones they are spread over."`
+	SeedsPerZone int           `default:"1" help:"Seeds in each zone."`
+	Size         node.Bytes    `default:"256MiB" placeholder:"SIZE" help:"Size of the image (default ${default})."`
+	Layers       int           `default:"5" help:"Layers of the image."`
+	ImageSeed    uint64        `placeholder:"N" help:"Make the same image again; 0 for a new one each time."`
 	Timeout      time.Duration `default:"5m" placeholder:"TIME" help:"Give up after this time (default ${default})."`
-	Keep         bool       `help:"Leave the mesh running until Ctrl-C and say how to pull by hand."`
+	Keep         bool          `help:"Leave the mesh running until Ctrl-C and say how to pull by hand."`
 }
 
 // Bounds of a mesh that one machine can be asked for.

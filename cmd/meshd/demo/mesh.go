@@ -251,7 +251,6 @@ func (m *mesh) explain(w io.Writer) {
 	fmt.Fprintf(w, "  docker pull %s\n", ref)
 }
 
-
 // count is a number that a status gives as a number or as a list.
 type count struct{ n int }
 

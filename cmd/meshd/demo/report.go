@@ -7,7 +7,6 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-
 )
 
 // What has to hold for the exit code 0. The zones have some room because two nodes of a zone may start to import the same
@@ -115,4 +114,3 @@ func (r *report) verdict() error {
 func seconds(d time.Duration) string { return fmt.Sprintf("%.3f s", d.Seconds()) }
 
 func mib(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/float64(1<<20)) }
-

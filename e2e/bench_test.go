@@ -1,0 +1,240 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// The benchmarks report ratios to a direct pull in the same run: absolute times say more about the machine. Each round
+// measures both sides; `make bench` does three, and the median counts.
+
+const gib = 1 << 30
+
+// curl fetches a URL to nowhere and returns the seconds that it took.
+func curl(b *testing.B, url string) float64 {
+	b.Helper()
+	out, err := command("curl", "-sS", "--fail", "-o", "/dev/null", "-w", "%{time_total}", url)
+	must(b, err)
+	seconds, err := strconv.ParseFloat(strings.TrimSpace(out), 64)
+	must(b, err)
+	return seconds
+}
+
+func median(values []float64) float64 {
+	slices.Sort(values)
+	return values[len(values)/2]
+}
+
+// standalone starts one node on its own that reads straight from the registry, not through the proxy.
+func standalone(b *testing.B, r *registry, n network, host int) *node {
+	b.Helper()
+	m := &mesh{net: network{prefix: n.prefix}, registry: r, origin: "http://" + r.addr, dir: b.TempDir()}
+	node := &node{mesh: m, host: n.host(host), zone: "bench", dir: filepath.Join(m.dir, "node")}
+	key, err := exec.Command(meshdBinary(b), "key", "new").Output()
+	must(b, err)
+	must(b, os.WriteFile(filepath.Join(m.dir, "mesh.key"), key, 0o600))
+	must(b, os.WriteFile(m.bootstrap(), nil, 0o600))
+	node.start(b)
+	return node
+}
+
+// cpuSeconds is the processor time of a process so far.
+func (p *process) cpuSeconds(t testing.TB) float64 {
+	t.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	must(t, err)
+	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+	user, err := strconv.ParseFloat(fields[11], 64)
+	must(t, err)
+	system, err := strconv.ParseFloat(fields[12], 64)
+	must(t, err)
+	return (user + system) / 100 // USER_HZ is 100 on every Linux that Go runs on
+}
+
+// memory is a line of /proc/PID/status in MiB: VmHWM is the peak, VmRSS what is resident now.
+func (p *process) memory(t testing.TB, key string) float64 {
+	t.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	must(t, err)
+	for line := range strings.Lines(string(data)) {
+		if rest, ok := strings.CutPrefix(line, key+":"); ok {
+			kib, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
+			must(t, err)
+			return kib / 1024
+		}
+	}
+	t.Fatalf("no %s", key)
+	return 0
+}
+
+// A cold pull of 1 GiB through one node against curl straight from the registry. Goals: 1.1x, 120 MiB.
+func BenchmarkCold1GiB(b *testing.B) {
+	need(b, "docker-registry", "curl")
+	n := newNetwork(b)
+	r := startRegistry(b, n)
+	x := r.pushBlob(b, "library/cold", 20, gib)
+	path := "/v2/" + x.repo + "/blobs/" + x.hash.String()
+	x.data = nil
+	curl(b, "http://"+r.addr+path) // the page cache is warm for both sides
+	var direct, through, cpu, peak []float64
+	host := 1
+	for b.Loop() {
+		direct = append(direct, curl(b, "http://"+r.addr+path))
+		node := standalone(b, r, n, host)
+		host++
+		before := node.cpuSeconds(b)
+		through = append(through, curl(b, "http://"+node.mirror()+path))
+		cpu = append(cpu, node.cpuSeconds(b)-before)
+		peak = append(peak, node.memory(b, "VmHWM"))
+		node.kill()
+		must(b, os.RemoveAll(node.dir))
+	}
+	b.Logf("direct %.2f s, through meshd %.2f s", direct, through)
+	b.ReportMetric(median(direct), "direct-s")
+	b.ReportMetric(median(through), "meshd-s")
+	b.ReportMetric(median(through)/median(direct), "x-direct")
+	b.ReportMetric(median(cpu), "cpu-s")
+	b.ReportMetric(slices.Max(peak), "peak-MiB")
+}
+
+// A warm pull of 1 GiB against nginx with the same file.
+func BenchmarkWarm1GiB(b *testing.B) {
+	need(b, "docker-registry", "curl", "nginx")
+	n := newNetwork(b)
+	r := startRegistry(b, n)
+	x := r.pushBlob(b, "library/warm", 21, gib)
+	dir := b.TempDir()
+	must(b, os.Chmod(dir, 0o755))
+	must(b, os.WriteFile(filepath.Join(dir, "blob"), x.data, 0o644))
+	x.data = nil
+	nginx := startNginx(b, n.host(210)+":8080", dir)
+	node := standalone(b, r, n, 1)
+	url := "http://" + node.mirror() + "/v2/" + x.repo + "/blobs/" + x.hash.String()
+	curl(b, url)
+	curl(b, "http://"+nginx+"/blob")
+	var theirs, ours, cpu []float64
+	for b.Loop() {
+		theirs = append(theirs, curl(b, "http://"+nginx+"/blob"))
+		before := node.cpuSeconds(b)
+		ours = append(ours, curl(b, url))
+		cpu = append(cpu, node.cpuSeconds(b)-before)
+	}
+	b.Logf("nginx %.2f s, meshd %.2f s", theirs, ours)
+	b.ReportMetric(median(theirs), "nginx-s")
+	b.ReportMetric(median(ours), "meshd-s")
+	b.ReportMetric(median(ours)/median(theirs), "x-nginx")
+	b.ReportMetric(median(cpu), "cpu-s")
+}
+
+func startNginx(b *testing.B, addr, root string) string {
+	b.Helper()
+	dir := b.TempDir()
+	config := filepath.Join(dir, "nginx.conf")
+	text := fmt.Sprintf("daemon off; pid %[1]s/pid; error_log stderr; user root;\nevents {}\nhttp { access_log off; sendfile on; tcp_nopush on;\n"+
+		"client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;\n"+
+		"server { listen %[2]s; root %[3]s; } }\n", dir, addr, root)
+	must(b, os.WriteFile(config, []byte(text), 0o644))
+	p := startProcess(b, "nginx", exec.Command("nginx", "-c", config))
+	b.Cleanup(func() { p.terminate(b, 10*time.Second) }) // or its workers stay
+	p.waitFor(b, "answer", 10*time.Second, func() error {
+		resp, err := httpClient.Head("http://" + addr + "/blob")
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err
+	})
+	return addr
+}
+
+// 121 small blobs cold, three at a time, against the registry itself. Goal: 1.5x.
+func BenchmarkColdSmallBlobs(b *testing.B) {
+	need(b, "docker-registry")
+	n := newNetwork(b)
+	r := startRegistry(b, n)
+	var blobs []blob
+	for i := range int64(121) {
+		blobs = append(blobs, r.pushBlob(b, "library/small", 1000+i, 1<<10+i*i*8))
+	}
+	pull := func(addr string) float64 {
+		start := time.Now()
+		var g errgroup.Group
+		g.SetLimit(3)
+		for _, x := range blobs {
+			g.Go(func() error {
+				_, err := httpGet(context.Background(), "http://"+addr+"/v2/"+x.repo+"/blobs/"+x.hash.String(), x.hash)
+				return err
+			})
+		}
+		must(b, g.Wait())
+		return time.Since(start).Seconds()
+	}
+	pull(r.addr)
+	var direct, through []float64
+	host := 1
+	for b.Loop() {
+		node := standalone(b, r, n, host)
+		host++
+		direct = append(direct, pull(r.addr))
+		through = append(through, pull(node.mirror()))
+		node.kill()
+	}
+	b.Logf("direct %.3f s, through meshd %.3f s", direct, through)
+	b.ReportMetric(1000*median(direct), "direct-ms")
+	b.ReportMetric(1000*median(through), "meshd-ms")
+	b.ReportMetric(median(through)/median(direct), "x-direct")
+}
+
+// A cold blob of 1 KiB: what meshd adds. Goal: 15 ms.
+func BenchmarkColdKiB(b *testing.B) {
+	need(b, "docker-registry")
+	n := newNetwork(b)
+	r := startRegistry(b, n)
+	node := standalone(b, r, n, 1)
+	get := func(addr string, x blob) float64 {
+		start := time.Now()
+		_, err := httpGet(context.Background(), "http://"+addr+"/v2/"+x.repo+"/blobs/"+x.hash.String(), x.hash)
+		must(b, err)
+		return 1000 * time.Since(start).Seconds()
+	}
+	var direct, through []float64
+	seed := int64(5000)
+	for b.Loop() {
+		for range 30 {
+			seed++
+			x := r.pushBlob(b, "library/tiny", seed, 1<<10)
+			direct = append(direct, get(r.addr, x))
+			through = append(through, get(node.mirror(), x))
+		}
+	}
+	b.ReportMetric(median(direct), "direct-ms")
+	b.ReportMetric(median(through), "meshd-ms")
+	b.ReportMetric(median(through)-median(direct), "added-ms")
+	b.ReportMetric(through[len(through)*9/10]-direct[len(direct)*9/10], "added-p90-ms")
+}
+
+// A node with nothing to do. Goal: 50 MiB.
+func BenchmarkIdle(b *testing.B) {
+	n := newNetwork(b)
+	m := &mesh{net: n, origin: "http://" + n.host(200) + ":5000", dir: b.TempDir()}
+	for b.Loop() {
+		m.nodes = nil
+		m.start(b, nodeSpec{zone: "idle"})
+		node := m.nodes[0]
+		before := node.cpuSeconds(b)
+		time.Sleep(10 * time.Second) // what is measured is that nothing happens
+		b.ReportMetric(node.memory(b, "VmRSS"), "rss-MiB")
+		b.ReportMetric(node.metric(b, "go_goroutines"), "goroutines")
+		b.ReportMetric((node.cpuSeconds(b)-before)/10*100, "cpu-percent")
+		node.kill()
+	}
+}
