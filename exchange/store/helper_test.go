@@ -6,7 +6,9 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
+	"path/filepath"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -164,4 +166,21 @@ func wantContent(t testing.TB, b *Blob, data []byte) {
 			t.Fatalf("hash of piece %d differs", i)
 		}
 	}
+}
+
+// filesUnder lists the files of a directory tree by their paths below it.
+func filesUnder(t testing.TB, dir string) []string {
+	t.Helper()
+	var out []string
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() {
+			rel, _ := filepath.Rel(dir, path)
+			out = append(out, rel)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
