@@ -65,8 +65,12 @@ func (f *fabric) serve(rawURL, ip string, h http.HandlerFunc) {
 	f.listeners[at] = l
 	f.mu.Unlock()
 
-	srv := &http.Server{Handler: h, ErrorLog: stdlog.New(io.Discard, "", 0)}
 	var wg sync.WaitGroup
+	srv := &http.Server{ErrorLog: stdlog.New(io.Discard, "", 0), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		wg.Add(1)
+		defer wg.Done()
+		h(w, r)
+	})}
 	wg.Go(func() {
 		if scheme == "https" {
 			_ = srv.Serve(tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{testCA().leaf}}))
@@ -197,7 +201,7 @@ var testCA = sync.OnceValue(func() authority {
 		IsCA:                  true,
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		DNSNames:              []string{"*.test", "registry-1.docker.io", "localhost"},
+		DNSNames:              []string{"*.test", "registry-1.docker.io"},
 		IPAddresses:           []net.IP{net.ParseIP("127.0.0.1")},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
