@@ -34,6 +34,7 @@ type blob struct {
 	opening   bool // OpenBlob is under way
 	opened    bool // have and pieces are valid
 	have      Bitmap
+	avail     availability
 	missing   int
 	requests  int // piece requests under way
 	pieces    []piece
@@ -63,6 +64,8 @@ type blob struct {
 
 	// The origin.
 	stripes       []claim
+	pending       []unitOf     // claims without a verdict, and some that have one
+	importing     []PieceIndex // pieces with a claim of ours to bring them into the zone, and some that had one
 	fetches       []*fetch
 	renewAt       Time
 	originDead    bool // it failed for good in this session
@@ -83,8 +86,6 @@ type piece struct {
 	reqs  [2]request // a second one only to hedge
 	fetch uint64     // origin fetch that carries it; 0: none
 	zone  claim      // our claim to bring it into the zone
-	near  uint16     // neighbours of our zone that have it
-	far   uint16     // neighbours of other zones that have it
 	hash  Hash
 	by    PeerID // attester; empty: this node found it on its own disk
 }
@@ -131,7 +132,8 @@ func (b *blob) setSize(size int64, from PeerID, stripeBytes int64) {
 	b.size, b.sizeFrom, b.layout = size, from, LayoutOf(size)
 	n := b.layout.Pieces()
 	b.have, b.missing = NewBitmap(n), n
-	b.pieces = make([]piece, n)
+	b.pieces, b.pending, b.importing = make([]piece, n), nil, nil
+	b.avail = newAvailability(n)
 	b.perStripe = max(int(stripeBytes/b.layout.PieceSize), 4)
 	stripes := make([]claim, (n+b.perStripe-1)/b.perStripe)
 	copy(stripes, b.stripes)
@@ -141,6 +143,7 @@ func (b *blob) setSize(size int64, from PeerID, stripeBytes int64) {
 // unsize forgets a size that proved wrong.
 func (b *blob) unsize() {
 	b.size, b.layout, b.have, b.missing, b.pieces = -1, Layout{}, Bitmap{}, 0, nil
+	b.avail, b.pending, b.importing = availability{}, nil, nil
 	b.stripes, b.opened = make([]claim, 1), false
 }
 
@@ -156,16 +159,32 @@ func (b *blob) clear() {
 	b.missing = b.have.Len()
 	b.news = nil
 	for i := range b.pieces {
-		p := &b.pieces[i]
-		*p = piece{near: p.near, far: p.far}
+		b.pieces[i] = piece{}
 	}
 	for i := range b.stripes {
 		b.stripes[i] = claim{}
 	}
+	b.avail.busy = NewBitmap(b.have.Len())
+	b.pending, b.importing = nil, nil
 }
 
 // inflight reports whether a piece is being fetched, from a peer or the origin.
-func (p *piece) inflight() bool { return p.fetch != 0 || p.reqs[0].to != "" || p.reqs[1].to != "" }
+func (b *blob) inflight(i PieceIndex) bool { return b.avail.busy.Has(i) }
+
+// mark keeps the set of pieces in flight in step with a piece's requests and fetch.
+func (b *blob) mark(i PieceIndex) {
+	if p := &b.pieces[i]; p.fetch != 0 || p.reqs[0].to != "" {
+		b.avail.busy.Set(i)
+	} else {
+		b.avail.busy.Clear(i)
+	}
+}
+
+// carriedBy says that an origin fetch brings a piece; 0 that none does.
+func (b *blob) carriedBy(i PieceIndex, fetch uint64) {
+	b.pieces[i].fetch = fetch
+	b.mark(i)
+}
 
 // cursors returns the pieces at which local readers are blocked or will be next, in their order.
 func (b *blob) cursors(yield func(PieceIndex) bool) {

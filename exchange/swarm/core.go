@@ -25,6 +25,9 @@ type Core struct {
 	blobs map[digest.Digest]*blob // look-up only
 	order []*blob                 // in the order in which they were first heard of
 
+	seeds     []*member // those among the members, computed at epoch seedsAt-1
+	seedsAt   uint64
+	scratch   []uint64
 	uploads   uploads
 	pieceTime time.Duration // EWMA of the time from request to last byte
 	lastFetch uint64

@@ -1,5 +1,7 @@
 package swarm
 
+import "slices"
+
 // A lease says that one node, and no other, brings a unit out of the origin or into a zone. It is soft state of
 // the unit's arbiter: it ends by release, by the loss of its holder, or when it is not renewed.
 type lease struct {
@@ -160,6 +162,12 @@ func (cl *claim) forget(id PeerID) {
 	}
 }
 
+// unitOf names a unit of a blob.
+type unitOf struct {
+	s    Scope
+	unit uint32
+}
+
 // claimOf returns our claim on a unit, nil if the blob has no such unit.
 func (b *blob) claimOf(s Scope, unit uint32) *claim {
 	switch {
@@ -176,6 +184,10 @@ func (c *Core) claim(b *blob, s Scope, list []uint32) {
 	for _, u := range list {
 		if cl := b.claimOf(s, u); cl != nil {
 			*cl = claim{state: pending, at: c.now, node: c.arbiter(b, s, u)}
+			b.pending = append(b.pending, unitOf{s, u})
+			if s == ScopeZone {
+				b.importing = append(b.importing, PieceIndex(u))
+			}
 		}
 	}
 	c.tell(b, s, ClaimWant, list)
@@ -243,22 +255,22 @@ func (c *Core) judged(b *blob, from PeerID, v Verdict) {
 
 // expireClaims takes arbiters that do not answer out of the blob's ranking, so that the next in rank is asked.
 func (c *Core) expireClaims(b *blob) {
-	check := func(cl *claim) {
-		if cl.state != pending || c.now.Sub(cl.at) < c.cfg.ClaimTimeout {
-			return
+	late := func(u unitOf) bool {
+		cl := b.claimOf(u.s, u.unit)
+		if cl == nil || cl.state != pending {
+			return true
+		}
+		if c.now.Sub(cl.at) < c.cfg.ClaimTimeout {
+			return false
 		}
 		if indexOf(b.silent, cl.node) < 0 && cl.node != c.cfg.Self {
 			b.silent = append(b.silent, cl.node)
 			b.renewAt = c.now
 		}
 		*cl = claim{}
+		return true
 	}
-	for i := range b.stripes {
-		check(&b.stripes[i])
-	}
-	for i := range b.pieces {
-		check(&b.pieces[i].zone)
-	}
+	b.pending = slices.DeleteFunc(b.pending, late)
 }
 
 // renew tells the arbiters of all that this node is on.

@@ -91,16 +91,8 @@ func (c *Core) dropNeighbour(b *blob, id PeerID) {
 func (b *blob) count(n *neighbour, by int) {
 	for i := range min(n.have.Len(), len(b.pieces)) {
 		if n.have.Has(PieceIndex(i)) {
-			b.pieces[i].available(n.near, by)
+			b.avail.add(PieceIndex(i), n.near, by)
 		}
-	}
-}
-
-func (p *piece) available(near bool, by int) {
-	if near {
-		p.near = uint16(int(p.near) + by)
-	} else {
-		p.far = uint16(int(p.far) + by)
 	}
 }
 
@@ -170,10 +162,12 @@ func (c *Core) told(b *blob, from PeerID, h Have) {
 	each(h.Pieces, func(u uint32) {
 		if i := PieceIndex(u); int(u) < len(b.pieces) && !n.have.Has(i) {
 			n.have.Set(i)
-			b.pieces[i].available(n.near, 1)
+			b.avail.add(i, n.near, 1)
 		}
 	})
-	c.work(b)
+	if b.requests < c.share() { // else the next piece that comes looks at all that changed
+		c.work(b)
+	}
 }
 
 // left handles a Bye.

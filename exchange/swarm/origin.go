@@ -24,7 +24,7 @@ func (c *Core) fromOrigin(b *blob) {
 	case !in && !b.bypass:
 	case b.size < 0:
 		c.fetchUnsized(b, len(group) == 1)
-	case !b.opened || b.missing == 0:
+	case !b.opened || !b.lacks(nowhere):
 	case b.noRange:
 		c.fetchWhole(b)
 	default:
@@ -51,9 +51,6 @@ func (c *Core) fetchUnsized(b *blob, alone bool) {
 // stands for all.
 func (c *Core) fetchWhole(b *blob) {
 	if len(b.fetches) > 0 || !c.leaseFirst(b) {
-		return
-	}
-	if !slices.ContainsFunc(b.pieces, func(p piece) bool { return p.near+p.far == 0 && !p.inflight() }) {
 		return
 	}
 	f := c.newFetch(b, 0, len(b.pieces))
@@ -85,7 +82,7 @@ func (c *Core) carry(b *blob, f *fetch) {
 	for i := range f.count {
 		p := f.first + PieceIndex(i)
 		if int(p) < len(b.pieces) && !b.have.Has(p) && b.pieces[p].fetch == 0 {
-			b.pieces[p].fetch = f.id
+			b.carriedBy(p, f.id)
 			list = append(list, uint32(p))
 		}
 	}
@@ -94,8 +91,7 @@ func (c *Core) carry(b *blob, f *fetch) {
 
 // needsOrigin reports whether only the origin can give a piece now.
 func (b *blob) needsOrigin(i PieceIndex) bool {
-	p := &b.pieces[i]
-	return !b.have.Has(i) && !p.inflight() && p.near == 0 && p.far == 0
+	return b.lacking(nowhere, int(i/64))&(1<<(i%64)) != 0
 }
 
 // openStripe reports whether a stripe has a piece to be had of the origin only.
@@ -313,7 +309,7 @@ func (c *Core) endFetch(b *blob, f *fetch) {
 	var list []uint32
 	for i := range b.pieces {
 		if b.pieces[i].fetch == f.id {
-			b.pieces[i].fetch = 0
+			b.carriedBy(PieceIndex(i), 0)
 			list = append(list, uint32(i))
 		}
 	}

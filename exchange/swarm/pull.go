@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -62,36 +63,58 @@ func (c *Core) provider(b *blob, p PieceIndex, near bool, not PeerID) *neighbour
 // pickNear chooses the next piece to ask of the own zone: one at which a local reader is blocked, else the rarest,
 // ties by lot.
 func (c *Core) pickNear(b *blob) (PieceIndex, *neighbour) {
-	if !slices.ContainsFunc(b.neighbours, func(n *neighbour) bool { return n.near && c.usable(n) }) {
+	offered := c.offeredNow(b)
+	if offered == nil {
 		return 0, nil
 	}
 	for p := range b.cursors {
-		if !b.pieces[p].inflight() && b.pieces[p].near > 0 {
+		if !b.inflight(p) {
 			if n := c.provider(b, p, true, ""); n != nil {
 				return p, n
 			}
 		}
 	}
-	var best PieceIndex
-	var from *neighbour
-	ties := 0
-	for i := range b.pieces {
-		p := &b.pieces[i]
-		if p.near == 0 || p.inflight() || b.have.Has(PieceIndex(i)) || from != nil && p.near > b.pieces[best].near {
-			continue
-		}
-		if from != nil && p.near == b.pieces[best].near {
-			if ties++; c.rng.IntN(ties+1) != 0 {
-				continue
+	best, fewest, ties := PieceIndex(0), uint16(math.MaxUint16), 0
+	for k, w := range offered {
+		for p := range pieces(k, w&b.lacking(inZone, k)) {
+			switch n := b.avail.nearCount[p]; {
+			case n < fewest:
+				best, fewest, ties = p, n, 1
+			case n == fewest:
+				if ties++; c.rng.IntN(ties) == 0 {
+					best = p
+				}
 			}
-		} else {
-			ties = 0
-		}
-		if n := c.provider(b, PieceIndex(i), true, ""); n != nil {
-			best, from = PieceIndex(i), n
 		}
 	}
-	return best, from
+	if ties == 0 {
+		return 0, nil
+	}
+	return best, c.provider(b, best, true, "")
+}
+
+// offeredNow returns the pieces that neighbours of the zone have who may be asked now; nil if nobody may.
+func (c *Core) offeredNow(b *blob) []uint64 {
+	c.scratch = append(c.scratch[:0], make([]uint64, len(b.have.words))...)
+	any := false
+	for _, n := range b.neighbours {
+		if !n.near || n.have.Len() == 0 || !c.usable(n) {
+			continue
+		}
+		any = true
+		for k, w := range n.have.words {
+			c.scratch[k] |= w
+		}
+	}
+	if !any {
+		return nil
+	}
+	return c.scratch
+}
+
+// pieces yields the pieces of word k of a set.
+func pieces(k int, w uint64) func(func(PieceIndex) bool) {
+	return func(yield func(PieceIndex) bool) { bitsOf(k, w, yield) }
 }
 
 // request asks a neighbour for a piece.
@@ -101,6 +124,7 @@ func (c *Core) request(b *blob, p PieceIndex, n *neighbour) {
 		r = &b.pieces[p].reqs[1]
 	}
 	*r = request{to: n.m.ID, at: c.now}
+	b.avail.busy.Set(p)
 	n.m.asked++
 	b.requests++
 	c.emit(RequestPiece{To: n.m.ID, Digest: b.digest, Piece: p, Timeout: c.timeout()})
@@ -129,16 +153,16 @@ func (c *Core) hedgeAge(b *blob) time.Duration {
 // hedge asks a second provider for pieces whose request is old. The first that comes wins.
 func (c *Core) hedge(b *blob) {
 	age := c.hedgeAge(b)
-	for i := range b.pieces {
+	for i := range b.inFlight {
 		p := &b.pieces[i]
 		if p.reqs[0].to == "" || p.reqs[1].to != "" || c.now.Sub(p.reqs[0].at) < age {
 			continue
 		}
-		if n := c.provider(b, PieceIndex(i), true, p.reqs[0].to); n != nil {
-			c.request(b, PieceIndex(i), n)
+		if n := c.provider(b, i, true, p.reqs[0].to); n != nil {
+			c.request(b, i, n)
 		} else if c.now.Sub(p.reqs[0].at) > max(4*age, 4*time.Second) {
-			if n := c.provider(b, PieceIndex(i), false, p.reqs[0].to); n != nil {
-				c.request(b, PieceIndex(i), n)
+			if n := c.provider(b, i, false, p.reqs[0].to); n != nil {
+				c.request(b, i, n)
 			}
 		}
 	}
@@ -155,6 +179,7 @@ func (c *Core) endRequest(b *blob, p PieceIndex, id PeerID) bool {
 		if i == 0 {
 			reqs[0], reqs[1] = reqs[1], request{}
 		}
+		b.mark(p)
 		b.requests--
 		if m := c.member(id); m != nil {
 			m.asked--
@@ -178,36 +203,19 @@ func (c *Core) cancelRequests(b *blob, p PieceIndex) {
 // The claims of nodes are spread by rendezvous hashing; who has nothing else to do claims out of turn, which costs
 // no duplicate: the arbiter grants a piece once.
 func (c *Core) importPieces(b *blob) {
-	room := c.cfg.Imports
-	var mine, others, back []uint32
-	for i := range b.pieces {
-		p := &b.pieces[i]
-		importing := p.zone.state == pending || p.zone.state == granted
-		if p.zone.state == granted && !p.inflight() && (p.near > 0 || p.far == 0) {
-			back = append(back, uint32(i)) // it is here, or nowhere any more
-			p.zone, importing = claim{}, false
-		}
-		if importing {
-			room--
-		}
-		if b.have.Has(PieceIndex(i)) || p.inflight() || p.far == 0 || p.near > 0 {
-			continue
-		}
+	room := c.cfg.Imports - c.goOnImporting(b)
+	if room <= 0 {
+		return
+	}
+	var mine, others []uint32
+	for i := range b.lack(abroad) {
 		switch {
-		case p.zone.state == granted:
-			if n := c.provider(b, PieceIndex(i), false, ""); n != nil {
-				c.request(b, PieceIndex(i), n)
-			}
-		case !p.zone.open(c.now):
+		case !b.pieces[i].zone.open(c.now):
 		case c.importer(b, uint32(i)):
 			mine = append(mine, uint32(i))
 		default:
 			others = append(others, uint32(i))
 		}
-	}
-	c.tell(b, ScopeZone, ClaimRelease, back)
-	if room <= 0 {
-		return
 	}
 	if len(mine) == 0 && c.asking(b) < c.share()/2 && len(others) > 0 {
 		first := c.rng.IntN(len(others)) // spread: all that are idle would take the same
@@ -219,13 +227,34 @@ func (c *Core) importPieces(b *blob) {
 		return
 	}
 	c.claim(b, ScopeZone, mine[:min(room, len(mine))])
-	for _, u := range mine[:min(room, len(mine))] {
-		if p := &b.pieces[u]; p.zone.state == granted && !p.inflight() {
-			if n := c.provider(b, PieceIndex(u), false, ""); n != nil {
-				c.request(b, PieceIndex(u), n)
-			}
+	c.goOnImporting(b)
+}
+
+// goOnImporting asks for the pieces that this node may bring into its zone, gives back those that are here by now
+// or nowhere any more, and returns the number of those left.
+func (c *Core) goOnImporting(b *blob) int {
+	var back []uint32
+	b.importing = slices.DeleteFunc(b.importing, func(i PieceIndex) bool {
+		p := &b.pieces[i]
+		switch {
+		case p.zone.state == pending:
+			return false
+		case p.zone.state != granted:
+			return true
+		case b.inflight(i):
+			return false
+		case b.avail.near.Has(i) || !b.avail.far.Has(i):
+			back = append(back, uint32(i))
+			p.zone = claim{}
+			return true
 		}
-	}
+		if n := c.provider(b, i, false, ""); n != nil {
+			c.request(b, i, n)
+		}
+		return false
+	})
+	c.tell(b, ScopeZone, ClaimRelease, back)
+	return len(b.importing)
 }
 
 // cursorFirst puts a piece at which a local reader is blocked in front, whoever its importer is.
@@ -291,7 +320,7 @@ func (c *Core) timed(m *member, took time.Duration) {
 // got notes a new piece: what else is under way for it is cancelled, neighbours are told.
 func (c *Core) got(b *blob, i PieceIndex) {
 	c.cancelRequests(b, i)
-	b.pieces[i].fetch = 0
+	b.carriedBy(i, 0)
 	b.have.Set(i)
 	b.missing--
 	b.progressAt = c.now
@@ -324,7 +353,7 @@ func (c *Core) failed(e PieceFailed) {
 	case FailedNotFound, FailedDistrusted, FailedHash, FailedProtocol:
 		if n != nil && n.have.Has(e.Piece) {
 			n.have.Clear(e.Piece)
-			b.pieces[e.Piece].available(n.near, -1)
+			b.avail.add(e.Piece, n.near, -1)
 		}
 	case FailedTimeout, FailedReset:
 		m.backoff = c.now.Add(time.Second)

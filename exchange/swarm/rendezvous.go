@@ -111,7 +111,20 @@ func (c *Core) willingSeeds(b *blob) []*member {
 	if b.private {
 		return nil
 	}
-	return c.pick(b, func(m *member) bool {
-		return m.Seed && !slices.Contains(b.refused, m.ID) && !c.isolated(m) && (m != c.me || !b.originDead)
-	})
+	if c.seedsAt != c.epoch+1 {
+		c.seedsAt, c.seeds = c.epoch+1, nil
+		for _, m := range c.members {
+			if m.Seed {
+				c.seeds = append(c.seeds, m)
+			}
+		}
+	}
+	var out []*member
+	for _, m := range c.seeds {
+		ok := !slices.Contains(b.refused, m.ID) && !slices.Contains(b.silent, m.ID) && !c.isolated(m)
+		if ok && (m != c.me || !b.originDead) {
+			out = append(out, m)
+		}
+	}
+	return out
 }

@@ -282,12 +282,7 @@ func (c *Core) checkProgress(b *blob) {
 
 // offered reports whether some neighbour has a piece that is missing here.
 func (c *Core) offered(b *blob) bool {
-	for i := range b.pieces {
-		if p := &b.pieces[i]; !b.have.Has(PieceIndex(i)) && p.near+p.far > 0 {
-			return true
-		}
-	}
-	return false
+	return b.lacks(inZone) || b.lacks(abroad)
 }
 
 // awaitsSeeds reports whether another node still has it in hand to fetch the blob.
@@ -325,7 +320,7 @@ func (c *Core) leave(b *blob) {
 	c.release(b, ScopeZone)
 	b.fetches = nil
 	for i := range b.pieces {
-		b.pieces[i].fetch = 0
+		b.carriedBy(PieceIndex(i), 0)
 		c.cancelRequests(b, PieceIndex(i))
 	}
 }
