@@ -2,6 +2,8 @@ package mirror
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -73,6 +75,10 @@ func (f *flights[V]) run(ctx context.Context, key hash, c *call[V], fn func(cont
 	case f.tickets <- struct{}{}:
 		c.value, c.err = fn(ctx)
 		<-f.tickets
+		// What a cancelled call reports need not say why it ended.
+		if cause := ctx.Err(); c.err != nil && cause != nil && !errors.Is(c.err, cause) {
+			c.err = fmt.Errorf("%w: %w", cause, c.err)
+		}
 	case <-ctx.Done():
 		c.err = ctx.Err()
 	}

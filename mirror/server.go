@@ -6,7 +6,7 @@ import (
 )
 
 // NewServer returns a server whose every wait on a client has an end: headers
-// have to arrive in 10 s, an idle connection is closed after 90 s. Bodies in
+// have to arrive in 10 s, an idle connection is closed after 60 s. Bodies in
 // either direction are bounded by the Mirror itself, by progress and not in all:
 // ReadTimeout and WriteTimeout would cut a long pull, so they stay unset. The
 // caller sets what else it needs (ErrorLog, BaseContext) before Serve.
@@ -14,7 +14,7 @@ func NewServer(m http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           m,
 		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       90 * time.Second,
+		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    64 << 10,
 	}
 }
