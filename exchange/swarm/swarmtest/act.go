@@ -15,7 +15,7 @@ func (nd *Node) act(a swarm.Action) {
 	case swarm.Send:
 		if to := n.node(a.To); to != nil {
 			n.after(n.latency(nd, to), func() {
-				if !nd.Dead {
+				if !nd.Dead && !nd.parted[to.ID] {
 					to.step(swarm.Received{From: nd.ID, Msg: a.Msg})
 				}
 			})
@@ -91,7 +91,7 @@ func (nd *Node) requestPiece(a swarm.RequestPiece) {
 		took := time.Duration(float64(size) / n.Rate * from.Slow * float64(time.Second))
 		n.after(took, func() { from.step(swarm.PieceServed{Xfer: xfer, OK: true}) })
 		n.after(took+lat, func() {
-			if from.Dead {
+			if from.Dead || nd.parted[from.ID] {
 				fail(swarm.FailedReset, 0, 0)
 			} else if !from.Stopped && !nd.cancels[key(a.To, a.Piece)] {
 				nd.receive(a, from, size, n.now.Sub(start), end)
@@ -99,7 +99,7 @@ func (nd *Node) requestPiece(a swarm.RequestPiece) {
 		})
 	}
 	n.after(lat, func() {
-		if from.Dead {
+		if from.Dead || nd.parted[from.ID] {
 			n.after(lat, func() { fail(swarm.FailedReset, 0, 0) })
 			return
 		}

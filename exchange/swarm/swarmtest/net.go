@@ -69,6 +69,7 @@ type Node struct {
 	cancels  map[string]bool
 	uploads  map[uint64]func(ok bool, busy swarm.RefusePiece)
 	wake     swarm.Time
+	parted   map[swarm.PeerID]bool
 }
 
 type event struct {
@@ -155,9 +156,48 @@ func (n *Net) Copies() (origin float64, zones map[string]float64) {
 
 // Want has a node want the blob, with a reader over all of it.
 func (nd *Node) Want(size int64) {
-	nd.step(swarm.Wanted{Digest: nd.net.Digest, Size: size, Class: swarm.Foreground,
+	nd.wanted(size, swarm.Foreground)
+	nd.Read(0, -1)
+}
+
+// Preheat has a node want the blob without a reader.
+func (nd *Node) Preheat(size int64) { nd.wanted(size, swarm.Background) }
+
+// Read opens a local reader.
+func (nd *Node) Read(off, end int64) {
+	nd.step(swarm.Reading{Digest: nd.net.Digest, Reader: 1, Off: off, End: end})
+}
+
+func (nd *Node) wanted(size int64, class swarm.Class) {
+	nd.step(swarm.Wanted{Digest: nd.net.Digest, Size: size, Class: class,
 		Origin: swarm.OriginRef{Registry: "registry.example", Repository: "team/app"}})
-	nd.step(swarm.Reading{Digest: nd.net.Digest, Reader: 1, End: -1})
+}
+
+// Cut breaks, or with heal mends, all connections between two zones. Transfers under way break too.
+func (n *Net) Cut(a, b string, heal bool) {
+	for _, x := range n.nodes {
+		for _, y := range n.nodes {
+			if x.Zone != a || y.Zone != b {
+				continue
+			}
+			x.parted, y.parted = with(x.parted, y.ID, !heal), with(y.parted, x.ID, !heal)
+			if heal {
+				x.step(swarm.Member{ID: y.ID, Zone: y.Zone, Seed: y.Seed})
+				y.step(swarm.Member{ID: x.ID, Zone: x.Zone, Seed: x.Seed})
+			} else {
+				x.step(swarm.MemberLost{ID: y.ID})
+				y.step(swarm.MemberLost{ID: x.ID})
+			}
+		}
+	}
+}
+
+func with(set map[swarm.PeerID]bool, id swarm.PeerID, in bool) map[swarm.PeerID]bool {
+	if set == nil {
+		set = map[swarm.PeerID]bool{}
+	}
+	set[id] = in
+	return set
 }
 
 // Kill ends a node at once; the others see their connections break.
@@ -179,7 +219,7 @@ func (nd *Node) step(ev swarm.Event) {
 	}
 	for _, a := range nd.Core.Step(nd.net.now, ev, nil) {
 		if nd.net.Trace != nil {
-			fmt.Fprintf(nd.net.Trace, "%v %s: %T%+v\n", nd.net.Now(), nd.ID, a, a)
+			fmt.Fprintf(nd.net.Trace, "%v %s %s\n", nd.net.Now().Round(10*time.Microsecond), nd.ID, Describe(a))
 		}
 		nd.act(a)
 	}
