@@ -1,0 +1,139 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/crypto/pb"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/meshd-project/meshd/exchange/swarm"
+	"github.com/opencontainers/go-digest"
+)
+
+// Config says who the node is and bounds what it takes. Zero values of the limits mean the defaults.
+type Config struct {
+	// Key is the host's libp2p identity; it must be ed25519, because attestations are verified from the peer
+	// id alone.
+	Key   crypto.PrivKey
+	Zone  string
+	Seed  bool
+	Relay bool
+
+	// DataListener is where peers fetch pieces. It belongs to the Exchange from New on.
+	DataListener net.Listener
+	// DataPort is the TCP port told to peers; 0 is the listener's own.
+	DataPort uint16
+
+	// Swarm holds the policy's constants; who the node is comes from the fields above.
+	Swarm swarm.Config
+	// RandSeed makes the core's choices repeatable; 0 draws one.
+	RandSeed uint64
+
+	// MaxStreams bounds inbound control streams. Default 2048.
+	MaxStreams int
+	// MaxConns bounds connections to the data port. Default 1024.
+	MaxConns int
+	// MaxUploads bounds requests at the data port that wait or are being served. Default 256.
+	MaxUploads int
+	// BufferBytes bounds the memory for pieces on their way from the network to the disk. Default 64 MiB.
+	BufferBytes int64
+	// DownloadLimit and UploadLimit bound the traffic with peers, and downloads from the origin as well, in
+	// bytes/s. 0: no limit.
+	DownloadLimit, UploadLimit int64
+	// OpenTimeout bounds an Open whose context has no earlier end. Default 30 s.
+	OpenTimeout time.Duration
+	// IdleTimeout closes control streams without traffic. Default 2 min.
+	IdleTimeout time.Duration
+	// ProgressTimeout bounds the silence of a peer in the middle of a message or an upload. Default 15 s.
+	ProgressTimeout time.Duration
+	// Reannounce is how often the blobs on disk are announced again. Default 20 min; negative: never.
+	Reannounce time.Duration
+	// SpoolDir takes, unlinked, the bytes of blobs whose size the origin does not tell. Default os.TempDir().
+	SpoolDir string
+}
+
+// withDefaults fills in the limits that are zero.
+func (c Config) withDefaults() Config {
+	setDefault(&c.MaxStreams, 2048)
+	setDefault(&c.MaxConns, 1024)
+	setDefault(&c.MaxUploads, 256)
+	setDefault(&c.BufferBytes, 64<<20)
+	setDefault(&c.OpenTimeout, 30*time.Second)
+	setDefault(&c.IdleTimeout, 2*time.Minute)
+	setDefault(&c.ProgressTimeout, 15*time.Second)
+	setDefault(&c.Reannounce, 20*time.Minute)
+	if c.Swarm == (swarm.Config{}) {
+		c.Swarm = swarm.DefaultConfig()
+	}
+	if c.DataPort == 0 && c.DataListener != nil {
+		if a, ok := c.DataListener.Addr().(*net.TCPAddr); ok {
+			c.DataPort = uint16(a.Port)
+		}
+	}
+	return c
+}
+
+func setDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// Validate reports the first field that makes no sense.
+func (c Config) Validate() error {
+	switch {
+	case c.Key == nil:
+		return errors.New("exchange: no identity key")
+	case c.Key.Type() != pb.KeyType_Ed25519:
+		return fmt.Errorf("exchange: identity is %s, must be Ed25519", c.Key.Type())
+	case c.DataListener == nil:
+		return errors.New("exchange: no data listener")
+	case c.MaxStreams < 0, c.MaxConns < 0, c.MaxUploads < 0, c.BufferBytes < 0,
+		c.DownloadLimit < 0, c.UploadLimit < 0, c.OpenTimeout < 0, c.IdleTimeout < 0, c.ProgressTimeout < 0:
+		return errors.New("exchange: negative limit")
+	case c.BufferBytes != 0 && c.BufferBytes < swarm.MaxPieceSize:
+		return fmt.Errorf("exchange: buffers of %d bytes hold no piece", c.BufferBytes)
+	}
+	return nil
+}
+
+// Origin reads blobs from the registries. Implementations retry by themselves what is worth it before the first
+// byte, bound silence of the origin, and may be called from any goroutine.
+type Origin interface {
+	// Blob opens n bytes of a blob from off; n < 0 is to the end. authorization is a client's own header, ""
+	// for none. It must not outlive the call.
+	Blob(ctx context.Context, ref swarm.OriginRef, authorization string, d digest.Digest, off, n int64) (OriginBody, error)
+	// Listed reports whether peers may have this node fetch from a registry.
+	Listed(registry string) bool
+	// Classify says what an error of Blob or of its body means, and how long the origin asks to be left alone.
+	Classify(err error) (kind swarm.OriginErrorKind, retryAfter time.Duration)
+}
+
+// OriginBody is the answer of an origin. A body that ends early fails with io.ErrUnexpectedEOF.
+type OriginBody struct {
+	io.ReadCloser
+	Size   int64 // of the whole blob in bytes; -1 if the origin does not tell
+	Offset int64 // of the first byte of the body
+	Ranged bool  // a range was asked for and honoured
+}
+
+// Providers finds and names holders of blobs beyond the nodes that gossip reaches.
+type Providers interface {
+	// Find calls found with holders as they become known, never concurrently, and returns when there are no
+	// more or ctx ends.
+	Find(ctx context.Context, d digest.Digest, found func([]peer.AddrInfo)) error
+	// Provide makes this node findable as a holder in its zone, and in the whole mesh if global.
+	Provide(ctx context.Context, d digest.Digest, global bool) error
+}
+
+// Gossip tells the zone what this node imports or holds, and knows what others told. Calls return at once.
+type Gossip interface {
+	Announce(d digest.Digest, holding bool)
+	Holders(d digest.Digest) []peer.ID
+}

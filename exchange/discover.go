@@ -1,0 +1,164 @@
+package exchange
+
+import (
+	"context"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/meshd-project/meshd/exchange/swarm"
+	"github.com/opencontainers/go-digest"
+)
+
+// Bounds of discovery.
+const (
+	findTimeout    = 10 * time.Second
+	meetTimeout    = 3 * time.Second
+	maxStrangers   = 32 // strangers met for one search
+	provideTimeout = 30 * time.Second
+	provideAtOnce  = 2
+)
+
+// findProviders asks gossip, then discovery, and tells the core of holders as they become known.
+func (x *Exchange) findProviders(ctx context.Context, d digest.Digest) {
+	defer x.post(swarm.ProvidersFound{Digest: d, Done: true})
+	if x.gossip != nil {
+		var near []peer.AddrInfo
+		for _, id := range x.gossip.Holders(d) {
+			near = append(near, peer.AddrInfo{ID: id})
+		}
+		x.tellProviders(ctx, d, near)
+	}
+	if x.providers == nil {
+		return
+	}
+	select {
+	case x.lookups <- struct{}{}:
+		defer func() { <-x.lookups }()
+	case <-ctx.Done():
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, findTimeout)
+	defer cancel()
+	met := 0
+	err := x.providers.Find(ctx, d, func(found []peer.AddrInfo) {
+		found = found[:min(len(found), maxStrangers-met)]
+		met += len(found)
+		x.tellProviders(ctx, d, found)
+	})
+	if err != nil && ctx.Err() == nil {
+		log.Debugw("search failed", "blob", d, "err", err)
+	}
+}
+
+// tellProviders hands providers to the core once their zones are known. Strangers are met at the same time.
+func (x *Exchange) tellProviders(ctx context.Context, d digest.Digest, found []peer.AddrInfo) {
+	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
+	defer cancel()
+	met := make(chan peer.ID)
+	n := 0
+	for _, ai := range found {
+		if x.spawn(func() {
+			if !x.meet(ctx, ai) {
+				ai.ID = ""
+			}
+			met <- ai.ID
+		}) {
+			n++
+		}
+	}
+	for range n {
+		if id := <-met; id != "" {
+			zone, _ := x.zoneOf(id)
+			x.post(swarm.ProvidersFound{Digest: d, Peers: []swarm.MemberRef{{ID: swarm.PeerID(id), Zone: zone}}})
+		}
+	}
+}
+
+// announcement is what is told of a blob.
+type announcement struct {
+	digest  digest.Digest
+	holding bool
+	global  bool
+}
+
+// announce queues an announcement. Too many are dropped: they are repeated later.
+func (x *Exchange) announce(a announcement) {
+	select {
+	case x.news <- a:
+	default:
+		log.Debugw("announcement dropped", "blob", a.digest)
+	}
+}
+
+// announcer tells gossip and discovery what is queued.
+func (x *Exchange) announcer(ctx context.Context) {
+	slots := make(chan struct{}, provideAtOnce)
+	for {
+		var a announcement
+		select {
+		case a = <-x.news:
+		case <-ctx.Done():
+			return
+		}
+		if x.gossip != nil {
+			x.gossip.Announce(a.digest, a.holding)
+		}
+		if x.providers == nil || !a.holding {
+			continue
+		}
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		x.spawn(func() { defer func() { <-slots }(); x.provide(ctx, a) })
+	}
+}
+
+func (x *Exchange) provide(ctx context.Context, a announcement) {
+	ctx, cancel := context.WithTimeout(ctx, provideTimeout)
+	defer cancel()
+	if err := x.providers.Provide(ctx, a.digest, a.global); err != nil && ctx.Err() == nil {
+		log.Debugw("not announced", "blob", a.digest, "err", err)
+	}
+}
+
+// reannouncer announces what is on disk: once after the start, when the mesh has been found, and then every
+// Config.Reannounce, because provider records expire.
+func (x *Exchange) reannouncer(ctx context.Context) {
+	if x.cfg.Reannounce < 0 {
+		return
+	}
+	timer := time.NewTimer(min(x.cfg.Reannounce, 15*time.Second))
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		x.reannounce(ctx)
+		timer.Reset(x.cfg.Reannounce)
+	}
+}
+
+func (x *Exchange) reannounce(ctx context.Context) {
+	blobs := x.store.List()
+	for _, b := range blobs {
+		if !b.Complete || x.alone() {
+			continue
+		}
+		select {
+		case x.news <- announcement{digest: b.Digest, holding: true, global: x.cfg.Seed}:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// alone reports whether no other node is known.
+func (x *Exchange) alone() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.remotes) == 0
+}

@@ -1,0 +1,140 @@
+package exchange
+
+import (
+	"context"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/meshd-project/meshd/exchange/swarm"
+)
+
+// loop owns the core until ctx ends.
+func (x *Exchange) loop(ctx context.Context) {
+	defer close(x.done)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		for len(x.pending) > 0 {
+			ev := x.pending[0]
+			x.pending = x.pending[1:]
+			x.step(ctx, ev)
+		}
+		at, ok := x.core.Deadline()
+		if wait := at.Sub(x.now()); ok {
+			timer.Reset(max(wait, 0))
+		} else {
+			timer.Stop()
+		}
+		select {
+		case ev := <-x.inbox:
+			x.step(ctx, ev)
+			x.drain(ctx)
+		case <-timer.C:
+			x.step(ctx, swarm.Tick{})
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// drain takes what else is in the inbox, within reason, so that a burst costs one timer.
+func (x *Exchange) drain(ctx context.Context) {
+	for range 64 {
+		select {
+		case ev := <-x.inbox:
+			x.step(ctx, ev)
+		default:
+			return
+		}
+	}
+}
+
+func (x *Exchange) step(ctx context.Context, ev swarm.Event) {
+	x.actions = x.core.Step(x.now(), ev, x.actions[:0])
+	for i, a := range x.actions {
+		x.act(ctx, a)
+		x.actions[i] = nil
+	}
+}
+
+// act carries out one action. It never waits: work is handed to goroutines, which are bounded by what the core
+// asks for at a time.
+func (x *Exchange) act(ctx context.Context, a swarm.Action) {
+	switch a := a.(type) {
+	case swarm.Send:
+		x.send(ctx, peer.ID(a.To), a.Msg)
+	case swarm.FindProviders:
+		x.spawn(func() { x.findProviders(ctx, a.Digest) })
+	case swarm.Announce:
+		x.announce(announcement{a.Digest, a.State == swarm.Holding, a.Global})
+	case swarm.OpenBlob:
+		x.openBlob(a)
+	case swarm.RequestPiece:
+		x.requestPiece(ctx, a)
+	case swarm.CancelPiece:
+		x.cancelPiece(transferKey{a.To, a.Digest, a.Piece})
+	case swarm.ServePiece:
+		x.decide(a.Xfer, decision{serve: true})
+	case swarm.RefusePiece:
+		x.decide(a.Xfer, decision{wait: a.Wait, load: a.Load})
+	case swarm.FetchOrigin:
+		x.fetchOrigin(ctx, a)
+	case swarm.StopOrigin:
+		x.stopOrigin(a.Fetch)
+	case swarm.Verify:
+		x.verify(ctx, a.Digest)
+	case swarm.Discard:
+		x.discard(a.Digest)
+	case swarm.Distrust:
+		x.distrust(a.Digest, a.Attester)
+	case swarm.GiveUp:
+		x.giveUp(a)
+	case swarm.Quarantine:
+		x.quarantine(a)
+	default:
+		log.Errorw("unknown action", "action", a)
+	}
+}
+
+// quarantine isolates a peer for a time.
+func (x *Exchange) quarantine(a swarm.Quarantine) {
+	d := a.Until.Sub(x.now())
+	log.Warnw("peer quarantined", "peer", peer.ID(a.Peer), "dur", d, "err", failureText(a.Why))
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.banned[peer.ID(a.Peer)] = ban{until: time.Now().Add(d), why: a.Why}
+}
+
+// isBanned reports whether a peer is in quarantine.
+func (x *Exchange) isBanned(id peer.ID) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	b, ok := x.banned[id]
+	if ok && time.Now().After(b.until) {
+		delete(x.banned, id)
+		return false
+	}
+	return ok
+}
+
+func failureText(f swarm.Failure) string {
+	switch f {
+	case swarm.FailedBusy:
+		return "busy"
+	case swarm.FailedTimeout:
+		return "time-outs"
+	case swarm.FailedReset:
+		return "connections cut"
+	case swarm.FailedNotFound:
+		return "pieces missing"
+	case swarm.FailedProtocol:
+		return "protocol broken"
+	case swarm.FailedHash:
+		return "bytes do not match their attested hash"
+	case swarm.FailedDistrusted:
+		return "distrusted attester"
+	case swarm.FailedAttestation:
+		return "signed hashes proved wrong"
+	}
+	return "unknown"
+}

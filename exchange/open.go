@@ -1,0 +1,240 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/meshd-project/meshd/exchange/store"
+	"github.com/meshd-project/meshd/exchange/swarm"
+	"github.com/opencontainers/go-digest"
+)
+
+// Want says which blob is wanted, and where it is from.
+type Want struct {
+	Digest digest.Digest
+	Size   int64           // bytes, as a manifest says; -1 while unknown
+	Origin swarm.OriginRef // zero: from peers only
+	// Authorization is the client's own header for the origin. With one, no other node is asked to fetch the
+	// blob, and the header stays in memory until the fetch ends.
+	Authorization string
+	Class         swarm.Class
+}
+
+// Handle is an open blob: of known size, with its bytes on disk or on their way. It keeps the blob from eviction.
+type Handle struct {
+	x    *Exchange
+	s    *session    // nil if the blob was complete at Open
+	blob *store.Blob // of a complete blob; nil for the empty blob
+	size int64
+
+	mu     sync.Mutex
+	waiter uint64 // stands for the client at the core until its first reader; 0: none
+	closed bool
+}
+
+// Open finds a blob on disk, joins the fetch that is under way, or begins one. It returns once the size is known
+// and bytes can be expected: some have come, or the origin has answered; a blob of one piece is there by then.
+// Otherwise it fails as the fetch does, or with ctx, which does not stop the fetch.
+func (x *Exchange) Open(ctx context.Context, w Want) (*Handle, error) {
+	if err := w.Digest.Validate(); err != nil {
+		return nil, fmt.Errorf("open %q: %w: %w", w.Digest, ErrInvalidDigest, err)
+	}
+	if w.Size > swarm.MaxBlobSize {
+		return nil, fmt.Errorf("open %s: %d bytes: %w", w.Digest, w.Size, ErrTooLarge)
+	}
+	if w.Digest == w.Digest.Algorithm().FromBytes(nil) {
+		return &Handle{x: x}, nil
+	}
+	if h, err := x.openComplete(w.Digest); !errors.Is(err, store.ErrNotFound) {
+		return h, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, x.cfg.OpenTimeout, fmt.Errorf("%w in %v", ErrNoProvider, x.cfg.OpenTimeout))
+	defer cancel()
+	h, err := x.join(w)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", w.Digest, err)
+	}
+	if h.s == nil {
+		return h, nil
+	}
+	if err := h.await(ctx); err != nil {
+		_ = h.Close()
+		return nil, fmt.Errorf("open %s: %w", w.Digest, err)
+	}
+	return h, nil
+}
+
+// Stat returns the size of a blob that is complete on disk.
+func (x *Exchange) Stat(d digest.Digest) (size int64, ok bool) {
+	if d.Validate() != nil {
+		return 0, false
+	}
+	if d == d.Algorithm().FromBytes(nil) {
+		return 0, true
+	}
+	info, err := x.store.Stat(d)
+	if err != nil || !info.Complete {
+		return 0, false
+	}
+	return info.Size, true
+}
+
+func (x *Exchange) openComplete(d digest.Digest) (*Handle, error) {
+	b, err := x.store.Get(d)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", d, err)
+	}
+	return &Handle{x: x, blob: b, size: b.Size()}, nil
+}
+
+// join adds a want to the digest's session, or opens the blob if it has become complete meanwhile.
+func (x *Exchange) join(w Want) (*Handle, error) {
+	s := x.sessionFor(w.Digest)
+	if s == nil {
+		return nil, ErrClosed
+	}
+	// The session that was before may have ended, with the blob, between the look at the disk and now.
+	if h, err := x.openComplete(w.Digest); err == nil {
+		x.dropUnused(s)
+		return h, nil
+	}
+	s.mu.Lock()
+	if s.refs == 0 {
+		s.mu.Unlock()
+		return nil, ErrClosed
+	}
+	s.refs++
+	s.lastRead++
+	h := &Handle{x: x, s: s, waiter: s.lastRead}
+	s.class = max(s.class, w.Class)
+	if !w.Origin.Zero() {
+		s.origin = w.Origin
+		s.credentials[w.Origin] = w.Authorization
+	}
+	s.mu.Unlock()
+	x.post(swarm.Wanted{
+		Digest: w.Digest, Size: max(w.Size, -1), Origin: w.Origin, Class: w.Class, Private: w.Authorization != "",
+	})
+	x.post(swarm.Reading{Digest: w.Digest, Reader: h.waiter, End: -1})
+	return h, nil
+}
+
+// dropUnused removes a session that was just made and that nobody uses.
+func (x *Exchange) dropUnused(s *session) {
+	s.mu.Lock()
+	unused := s.phase == opening && s.refs == 1 && s.part == nil
+	s.mu.Unlock()
+	if unused {
+		x.finish(s)
+	}
+}
+
+// await returns once the blob's size is known and bytes can be expected.
+func (h *Handle) await(ctx context.Context) error {
+	s := h.s
+	for {
+		s.mu.Lock()
+		ready := s.phase == filling && s.flowing && s.layout.Pieces() > 1 || s.phase == verified
+		err, changed := s.err, s.changed
+		h.size = s.size
+		s.mu.Unlock()
+		switch {
+		case err != nil:
+			return err
+		case ready:
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// Size returns the blob's size in bytes.
+func (h *Handle) Size() int64 { return h.size }
+
+// Reader returns a reader of n bytes from off; n < 0 is to the end. Close it before the handle.
+func (h *Handle) Reader(off, n int64) (*Reader, error) {
+	if n < 0 {
+		n = h.size - off
+	}
+	if off < 0 || n < 0 || n > h.size-off {
+		return nil, fmt.Errorf("read %d bytes from %d of %d: %w", n, off, h.size, ErrRange)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil, ErrReaderClosed
+	}
+	r := &Reader{x: h.x, s: h.s, blob: h.blob, size: h.size, off: off, end: off + n, closed: make(chan struct{})}
+	if h.s != nil {
+		r.register()
+		h.dropWaiter()
+		return r, nil
+	}
+	if h.blob != nil {
+		f, err := h.blob.OpenFile()
+		if err != nil {
+			return nil, err
+		}
+		r.file = f
+	}
+	return r, nil
+}
+
+// dropWaiter ends the stand-in at the core. The caller holds h.mu.
+func (h *Handle) dropWaiter() {
+	if h.waiter != 0 {
+		h.x.post(swarm.ReadClosed{Digest: h.s.digest, Reader: h.waiter})
+		h.waiter = 0
+	}
+}
+
+// Close gives the blob back. The fetch goes on for others.
+func (h *Handle) Close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil
+	}
+	h.closed = true
+	if h.s != nil {
+		h.dropWaiter()
+		h.x.release(h.s)
+	}
+	if h.blob != nil {
+		return h.blob.Close()
+	}
+	return nil
+}
+
+// openAt opens the session's file for a reader; it fails if there is none yet.
+func (s *session) openAt(off int64) (*os.File, error) {
+	s.mu.Lock()
+	p, b := s.part, s.blob
+	s.mu.Unlock()
+	var f *os.File
+	var err error
+	switch {
+	case b != nil:
+		f, err = b.OpenFile()
+	case p != nil:
+		f, err = p.OpenFile()
+	default:
+		return nil, errMoved
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.Seek(off, io.SeekStart); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}

@@ -1,0 +1,375 @@
+package exchange
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/meshd-project/meshd/exchange/swarm"
+	"golang.org/x/sync/errgroup"
+)
+
+// Bounds of reading the origin.
+const (
+	openWait = 30 * time.Second // for the core and the store to take a size that the origin told
+	maxSpool = 64 << 30         // bytes of a blob of unknown size
+)
+
+// originFetch is a FetchOrigin under way.
+type originFetch struct {
+	s      *session
+	cancel context.CancelCauseFunc
+}
+
+// fetchOrigin starts a fetch.
+func (x *Exchange) fetchOrigin(ctx context.Context, a swarm.FetchOrigin) {
+	s := x.sessionFor(a.Digest)
+	if s == nil {
+		return
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	x.mu.Lock()
+	x.fetches[a.Fetch] = originFetch{s: s, cancel: cancel}
+	x.mu.Unlock()
+	s.work.Add(1)
+	if !x.spawn(func() { defer s.work.Done(); x.runFetch(ctx, cancel, s, a) }) {
+		s.work.Done()
+		cancel(ErrClosed)
+	}
+}
+
+func (x *Exchange) stopOrigin(fetch uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if f, ok := x.fetches[fetch]; ok {
+		f.cancel(errCancelled)
+		delete(x.fetches, fetch)
+	}
+}
+
+// runFetch reads from the origin and tells the core how it ended, unless it was stopped.
+func (x *Exchange) runFetch(ctx context.Context, cancel context.CancelCauseFunc, s *session, a swarm.FetchOrigin) {
+	defer cancel(nil)
+	began := time.Now()
+	err := x.readOrigin(ctx, s, a)
+	stopped := ctx.Err() != nil
+	x.mu.Lock()
+	delete(x.fetches, a.Fetch)
+	x.mu.Unlock()
+	var st *storeError
+	switch {
+	case stopped:
+	case err == nil:
+		x.post(swarm.OriginDone{Digest: a.Digest, Fetch: a.Fetch})
+	case errors.As(err, &st):
+		x.storeFailed(s, st.err)
+	default:
+		kind, after := x.classify(err)
+		s.mu.Lock()
+		s.originErr = fmt.Errorf("fetch %s from %s/%s: %w", a.Digest, a.Origin.Registry, a.Origin.Repository, err)
+		s.mu.Unlock()
+		log.Infow("origin failed", "blob", a.Digest, "origin", a.Origin.Registry, "dur", time.Since(began), "err", err)
+		x.post(swarm.OriginFailed{Digest: a.Digest, Fetch: a.Fetch, Kind: kind, RetryAfter: after})
+	}
+}
+
+// storeError sets the store's failures apart from the origin's.
+type storeError struct{ err error }
+
+func (e *storeError) Error() string { return e.err.Error() }
+
+func (x *Exchange) classify(err error) (swarm.OriginErrorKind, time.Duration) {
+	var own *originError
+	if errors.As(err, &own) {
+		return own.kind, 0
+	}
+	kind, after := x.origin.Classify(err)
+	if kind < swarm.OriginUnreachable || kind > swarm.OriginInvalid {
+		kind = swarm.OriginUnreachable
+	}
+	return kind, after
+}
+
+// readOrigin opens the range and streams its pieces into the store.
+func (x *Exchange) readOrigin(ctx context.Context, s *session, a swarm.FetchOrigin) error {
+	auth, err := x.mayFetch(s, a.Origin)
+	if err != nil {
+		return err
+	}
+	off, n := s.originRange(a)
+	x.accounts.originRequests.Add(1)
+	body, err := x.origin.Blob(ctx, a.Origin, auth, a.Digest, off, n)
+	if err != nil {
+		return err
+	}
+	body.ReadCloser = closeOnce(body.ReadCloser)
+	if body.Size < 0 {
+		if body, err = x.spool(ctx, s, body); err != nil {
+			return err
+		}
+	}
+	defer body.Close()
+	defer context.AfterFunc(ctx, func() { _ = body.Close() })()
+	switch {
+	case body.Offset != off:
+		return &originError{swarm.OriginNoRange, fmt.Sprintf("asked from byte %d, origin sends from %d", off, body.Offset)}
+	case body.Size > swarm.MaxBlobSize:
+		return &originError{swarm.OriginInvalid, fmt.Sprintf("blob of %d bytes", body.Size)}
+	}
+	x.post(swarm.OriginSized{Digest: a.Digest, Fetch: a.Fetch, Size: body.Size, Ranges: body.Ranged})
+	gen, l, err := s.awaitOpen(ctx, body.Size)
+	if err != nil {
+		return err
+	}
+	return x.streamPieces(ctx, s, a, body, gen, l)
+}
+
+// mayFetch returns the credentials to read an origin with. For peers, only listed registries are read.
+func (x *Exchange) mayFetch(s *session, o swarm.OriginRef) (authorization string, err error) {
+	if x.origin == nil {
+		return "", &originError{swarm.OriginRefused, "this node reads no origin"}
+	}
+	s.mu.Lock()
+	auth, local := s.credentials[o]
+	if s.origin.Zero() {
+		s.origin = o
+	}
+	s.mu.Unlock()
+	if !local && !x.origin.Listed(o.Registry) {
+		return "", &originError{swarm.OriginRefused, fmt.Sprintf("registry %s is not listed", o.Registry)}
+	}
+	return auth, nil
+}
+
+// originRange returns the bytes to ask for; n < 0 is to the end.
+func (s *session) originRange(a swarm.FetchOrigin) (off, n int64) {
+	s.mu.Lock()
+	l, known := s.layout, s.part != nil
+	s.mu.Unlock()
+	if !known {
+		if a.Bytes > 0 {
+			return 0, a.Bytes
+		}
+		return 0, -1
+	}
+	off, _ = l.Span(a.First)
+	if a.Count == 0 {
+		return off, -1
+	}
+	return off, min(int64(a.Count)*l.PieceSize, l.Size-off)
+}
+
+// awaitOpen waits until the store has room for a blob of size bytes.
+func (s *session) awaitOpen(ctx context.Context, size int64) (gen int, l swarm.Layout, err error) {
+	timer := time.NewTimer(openWait)
+	defer timer.Stop()
+	for {
+		s.mu.Lock()
+		open := s.part != nil && s.size == size
+		if open && !s.flowing {
+			s.flowing = true
+			s.signal()
+		}
+		gen, l, err = s.gen, s.layout, s.err
+		changed := s.changed
+		s.mu.Unlock()
+		if open || err != nil {
+			return gen, l, err
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			return 0, l, &originError{swarm.OriginInvalid, fmt.Sprintf("origin says %d bytes", size)}
+		case <-ctx.Done():
+			return 0, l, ctx.Err()
+		}
+	}
+}
+
+// originPiece is a piece that has been read and not yet been stored.
+type originPiece struct {
+	index swarm.PieceIndex
+	buf   []byte
+}
+
+// streamPieces reads pieces in order while those read before are hashed and stored: network and disk overlap.
+func (x *Exchange) streamPieces(ctx context.Context, s *session, a swarm.FetchOrigin, body OriginBody, gen int, l swarm.Layout) error {
+	end := swarm.PieceIndex(l.Pieces())
+	switch {
+	case !body.Ranged: // all of it comes
+	case a.Count > 0:
+		end = min(end, a.First+swarm.PieceIndex(a.Count))
+	case a.Bytes > 0 && a.Bytes < l.Size:
+		end = min(end, swarm.PieceIndex(a.Bytes/l.PieceSize))
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	defer context.AfterFunc(ctx, func() { _ = body.Close() })() // a full disk ends the reading too
+	ready := make(chan originPiece, 1)
+	g.Go(func() error {
+		defer close(ready)
+		return x.readPieces(ctx, s, body, a.First, end, l, ready)
+	})
+	g.Go(func() error {
+		for p := range ready {
+			err := x.storePiece(s, a, p, gen, l)
+			x.buffers.put(p.buf)
+			if err != nil {
+				for p := range ready {
+					x.buffers.put(p.buf)
+				}
+				return err
+			}
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+// readPieces reads pieces [first, end) into buffers.
+func (x *Exchange) readPieces(ctx context.Context, s *session, body OriginBody, first, end swarm.PieceIndex, l swarm.Layout, ready chan<- originPiece) error {
+	for i := first; i < end; i++ {
+		_, n := l.Span(i)
+		buf, err := x.buffers.get(ctx, n)
+		if err != nil {
+			return err
+		}
+		if err := x.readOriginPiece(ctx, s, body, buf); err != nil {
+			x.buffers.put(buf)
+			return fmt.Errorf("piece %d: %w", i, err)
+		}
+		select {
+		case ready <- originPiece{i, buf}:
+		case <-ctx.Done():
+			x.buffers.put(buf)
+			return ctx.Err()
+		}
+	}
+	if end < swarm.PieceIndex(l.Pieces()) {
+		return nil
+	}
+	// The end of the blob: there must be no more, and the connection is free for the next request once EOF is seen.
+	var extra [1]byte
+	if n, err := body.Read(extra[:]); n > 0 {
+		return &originError{swarm.OriginInvalid, fmt.Sprintf("more than the %d bytes that the origin announced", l.Size)}
+	} else if err != nil && err != io.EOF {
+		return err
+	}
+	return nil
+}
+
+func (x *Exchange) readOriginPiece(ctx context.Context, s *session, body io.Reader, buf []byte) error {
+	for got := 0; got < len(buf); {
+		end := min(got+chunkSize, len(buf))
+		if err := take(ctx, x.download, end-got); err != nil {
+			return err
+		}
+		n, err := io.ReadFull(body, buf[got:end])
+		x.accounts.in.origin.Add(int64(n))
+		s.in.origin.Add(int64(n))
+		got += n
+		switch {
+		case err == io.EOF:
+			return &originError{swarm.OriginInvalid, "origin's answer ends early"}
+		case errors.Is(err, io.ErrUnexpectedEOF) && got < end:
+			return fmt.Errorf("origin cut off: %w", err)
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
+
+// storePiece hashes, signs and stores a piece that this node read from the origin.
+func (x *Exchange) storePiece(s *session, a swarm.FetchOrigin, p originPiece, gen int, l swarm.Layout) error {
+	s.mu.Lock()
+	held, current := s.have.Has(p.index), s.gen == gen && s.phase == filling
+	s.mu.Unlock()
+	if held || !current {
+		x.accounts.duplicate.Add(int64(len(p.buf)))
+		return nil
+	}
+	hash := swarm.Hash(sha256.Sum256(p.buf))
+	att, err := x.notary.attest(a.Digest, l.Size, p.index, hash)
+	if err != nil {
+		return err
+	}
+	kept, err := s.keep(gen, p.index, p.buf, att)
+	if err != nil {
+		return &storeError{fmt.Errorf("write piece %d of %s: %w", p.index, a.Digest, err)}
+	}
+	if !kept {
+		x.accounts.duplicate.Add(int64(len(p.buf)))
+		return nil
+	}
+	x.post(swarm.OriginPiece{Digest: a.Digest, Fetch: a.Fetch, Piece: p.index, Hash: hash})
+	return nil
+}
+
+// spool takes a body of unknown size to its end into an unlinked file, which then has one. Such origins are rare;
+// the price is that no byte flows before the last has come.
+func (x *Exchange) spool(ctx context.Context, s *session, body OriginBody) (OriginBody, error) {
+	defer body.Close()
+	stop := context.AfterFunc(ctx, func() { _ = body.Close() })
+	defer stop()
+	if body.Offset != 0 {
+		return body, &originError{swarm.OriginInvalid, "range of a blob of unknown size"}
+	}
+	f, err := os.CreateTemp(x.cfg.SpoolDir, "meshd-spool-")
+	if err != nil {
+		return body, &storeError{err}
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		_ = f.Close()
+		return body, &storeError{err}
+	}
+	n, err := copySpool(f, body)
+	if err == nil && n >= maxSpool {
+		err = &originError{swarm.OriginInvalid, "blob of unknown size does not end"}
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		_ = f.Close()
+		return body, err
+	}
+	return OriginBody{ReadCloser: closeOnce(f), Size: n}, nil
+}
+
+// copySpool copies up to maxSpool bytes and tells failures of the file from those of the origin.
+func copySpool(f *os.File, body io.Reader) (int64, error) {
+	w := &spoolWriter{f: f}
+	n, err := io.CopyBuffer(w, io.LimitReader(body, maxSpool), make([]byte, chunkSize))
+	if w.err != nil {
+		return n, &storeError{fmt.Errorf("spool: %w", w.err)}
+	}
+	return n, err
+}
+
+type spoolWriter struct {
+	f   *os.File
+	err error
+}
+
+func (w *spoolWriter) Write(p []byte) (int, error) {
+	n, err := w.f.Write(p)
+	w.err = err
+	return n, err
+}
+
+// closeOnce lets a body be closed by whoever is first.
+func closeOnce(rc io.ReadCloser) io.ReadCloser {
+	return struct {
+		io.Reader
+		io.Closer
+	}{rc, closerFunc(sync.OnceValue(rc.Close))}
+}
+
+type closerFunc func() error
+
+func (f closerFunc) Close() error { return f() }

@@ -1,0 +1,220 @@
+package exchange
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
+)
+
+// alpn keeps the data port apart from libp2p's own TLS: a certificate good for one is good for the other.
+const alpn = "meshd-data/1"
+
+// tlsConfig returns a single-use config for a connection with a peer; any peer if remote is "".
+func (x *Exchange) tlsConfig(remote peer.ID) *tls.Config {
+	conf, _ := x.identity.ConfigForPeer(remote)
+	conf.NextProtos = []string{alpn}
+	conf.DynamicRecordSizingDisabled = true
+	return conf
+}
+
+// secured returns a listener of at most Config.MaxConns TLS connections. The handshake runs in the connection's
+// own goroutine.
+func (x *Exchange) secured(l net.Listener) net.Listener {
+	return &dataListener{Listener: l, x: x, slots: make(chan struct{}, x.cfg.MaxConns), closed: make(chan struct{})}
+}
+
+type dataListener struct {
+	net.Listener
+	x      *Exchange
+	slots  chan struct{}
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (l *dataListener) Accept() (net.Conn, error) {
+	select {
+	case l.slots <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.slots
+		return nil, err
+	}
+	cork := &corkConn{Conn: c, gone: func() { <-l.slots }}
+	return tls.Server(cork, l.x.tlsConfig("")), nil
+}
+
+func (l *dataListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
+
+// corkConn gathers TLS records into writes of chunkSize while it is corked: a record is 16 KiB, and a system call
+// for each costs as much as the encryption.
+type corkConn struct {
+	net.Conn
+	once sync.Once
+	gone func()
+
+	mu  sync.Mutex
+	buf []byte // nil while not corked
+}
+
+var corkBuffers = sync.Pool{New: func() any { b := make([]byte, 0, chunkSize+1<<10); return &b }}
+
+// cork begins to gather.
+func (c *corkConn) cork() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.buf == nil {
+		c.buf = *corkBuffers.Get().(*[]byte)
+	}
+}
+
+// uncork sends what was gathered.
+func (c *corkConn) uncork() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.buf == nil {
+		return nil
+	}
+	_, err := c.Conn.Write(c.buf)
+	b := c.buf[:0]
+	corkBuffers.Put(&b)
+	c.buf = nil
+	return err
+}
+
+func (c *corkConn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.buf == nil {
+		return c.Conn.Write(p)
+	}
+	if len(c.buf)+len(p) > cap(c.buf) {
+		if _, err := c.Conn.Write(c.buf); err != nil {
+			return 0, err
+		}
+		c.buf = c.buf[:0]
+	}
+	if len(p) > cap(c.buf) {
+		return c.Conn.Write(p)
+	}
+	c.buf = append(c.buf, p...)
+	return len(p), nil
+}
+
+func (c *corkConn) Close() error {
+	c.once.Do(c.gone)
+	return c.Conn.Close()
+}
+
+// client is the peer at the other end of a connection to the data port.
+type client struct {
+	conn *tls.Conn
+	once sync.Once
+	id   peer.ID
+	err  error
+}
+
+type clientKey struct{}
+
+// withClient keeps the connection where its requests find it.
+func withClient(ctx context.Context, c net.Conn) context.Context {
+	conn, ok := c.(*tls.Conn)
+	if !ok {
+		return ctx
+	}
+	return context.WithValue(ctx, clientKey{}, &client{conn: conn})
+}
+
+// clientOf returns the authenticated peer of a request and its connection.
+func clientOf(r *http.Request) (peer.ID, *corkConn, error) {
+	c, ok := r.Context().Value(clientKey{}).(*client)
+	if !ok {
+		return "", nil, errors.New("no TLS")
+	}
+	c.once.Do(func() {
+		key, err := libp2ptls.PubKeyFromCertChain(c.conn.ConnectionState().PeerCertificates)
+		if err != nil {
+			c.err = err
+			return
+		}
+		c.id, c.err = peer.IDFromPublicKey(key)
+	})
+	cork, ok := c.conn.NetConn().(*corkConn)
+	if !ok {
+		return "", nil, errors.New("no data connection")
+	}
+	return c.id, cork, c.err
+}
+
+// newClient returns the HTTP client of the data port. Hosts in its URLs are peer ids (see peerHost), so that the
+// connections it keeps are by peer, and each is pinned to the identity that it was dialled for.
+func (x *Exchange) newClient() *http.Client {
+	dialer := &net.Dialer{Timeout: dialTimeout}
+	return &http.Client{
+		Transport: &http.Transport{
+			DialTLSContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+				id, err := hostPeer(addr)
+				if err != nil {
+					return nil, err
+				}
+				return x.dialData(ctx, dialer, id)
+			},
+			DisableCompression:  true,
+			MaxIdleConnsPerHost: 4,
+			MaxConnsPerHost:     8,
+			IdleConnTimeout:     time.Minute,
+			ReadBufferSize:      16 << 10,
+			TLSNextProto:        map[string]func(string, *tls.Conn) http.RoundTripper{},
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+func (x *Exchange) dialData(ctx context.Context, d *net.Dialer, id peer.ID) (net.Conn, error) {
+	addr, err := x.dataAddr(id)
+	if err != nil {
+		return nil, err
+	}
+	c, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	conn := tls.Client(c, x.tlsConfig(id))
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if err := conn.HandshakeContext(ctx); err != nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("handshake with %s at %s: %w", id, addr, err)
+	}
+	return conn, nil
+}
+
+// peerHost writes a peer id as the host of a URL.
+func peerHost(id peer.ID) string { return hex.EncodeToString([]byte(id)) }
+
+// hostPeer is the inverse of peerHost, with a port.
+func hostPeer(addr string) (peer.ID, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", err
+	}
+	raw, err := hex.DecodeString(host)
+	if err != nil {
+		return "", err
+	}
+	return peer.IDFromBytes(raw)
+}

@@ -1,0 +1,270 @@
+package exchange
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	stdlog "log"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/meshd-project/meshd/exchange/swarm"
+	"github.com/meshd-project/meshd/exchange/wire"
+	"github.com/opencontainers/go-digest"
+)
+
+// Bounds of the data port.
+const (
+	headerTimeout  = 5 * time.Second
+	keepAlive      = 2 * time.Minute // between requests; longer than the client's
+	decisionLimit  = 30 * time.Second
+	maxHeaderBytes = 8 << 10
+	overloadWait   = 100 * time.Millisecond
+)
+
+// uploadSlot is a request that waits for the core's decision.
+type uploadSlot struct{ decided chan decision }
+
+// decision is the core's answer to a request.
+type decision struct {
+	serve bool
+	wait  time.Duration // if not served: ask again after this; 0: not here
+	load  uint8
+}
+
+// newServer returns the server of the data port.
+func (x *Exchange) newServer() *http.Server {
+	slots := make(chan struct{}, x.cfg.MaxUploads)
+	return &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			select {
+			case slots <- struct{}{}:
+				defer func() { <-slots }()
+				x.serveHTTP(w, r)
+			default:
+				refuse(w, decision{wait: overloadWait, load: 255})
+			}
+		}),
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return withClient(ctx, c) },
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       keepAlive,
+		MaxHeaderBytes:    maxHeaderBytes,
+		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){},
+		ErrorLog:          stdlog.New(debugLog{}, "", 0),
+	}
+}
+
+// debugLog takes net/http's complaints about strangers' connections.
+type debugLog struct{}
+
+func (debugLog) Write(p []byte) (int, error) {
+	log.Debugw("data port", "err", string(p))
+	return len(p), nil
+}
+
+// serveHTTP answers one request for a piece.
+func (x *Exchange) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	id, conn, err := clientOf(r)
+	switch {
+	case err != nil, !x.connected(id), x.isBanned(id):
+		http.Error(w, "members only", http.StatusForbidden)
+		return
+	case r.Method != http.MethodGet || r.ContentLength != 0:
+		http.Error(w, "GET only", http.StatusMethodNotAllowed)
+		return
+	}
+	d, i, err := wire.ParsePiecePath(r.URL.Path)
+	if err != nil {
+		http.Error(w, "no such path", http.StatusBadRequest)
+		return
+	}
+	p, err := x.openPiece(d, i)
+	if err != nil {
+		refuse(w, decision{})
+		return
+	}
+	defer p.close()
+	xfer, decided := x.register()
+	x.post(swarm.PieceRequested{From: swarm.PeerID(id), Digest: d, Piece: i, Xfer: xfer})
+	dec, ok := x.awaitDecision(r.Context(), xfer, decided)
+	if !ok {
+		panic(http.ErrAbortHandler) // the requester is gone, or we are going
+	}
+	if !dec.serve {
+		refuse(w, dec)
+		return
+	}
+	err = x.sendPiece(w, r, conn, id, p)
+	x.post(swarm.PieceServed{Xfer: xfer, OK: err == nil})
+	if err != nil {
+		log.Debugw("upload failed", "peer", id, "blob", d, "piece", i, "err", err)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func refuse(w http.ResponseWriter, d decision) {
+	if d.wait <= 0 {
+		w.WriteHeader(http.StatusNotFound)
+		return
+	}
+	wire.SetBusy(w.Header(), d.wait, d.load)
+	w.WriteHeader(http.StatusServiceUnavailable)
+}
+
+// register makes a slot for the core's decision on a new upload.
+func (x *Exchange) register() (xfer uint64, decided <-chan decision) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.lastXfer++
+	slot := &uploadSlot{decided: make(chan decision, 1)}
+	x.uploads[x.lastXfer] = slot
+	return x.lastXfer, slot.decided
+}
+
+// awaitDecision waits for the core. If the requester goes away meanwhile, the core is told.
+func (x *Exchange) awaitDecision(ctx context.Context, xfer uint64, decided <-chan decision) (decision, bool) {
+	timer := time.NewTimer(decisionLimit)
+	defer timer.Stop()
+	select {
+	case d := <-decided:
+		return d, true
+	case <-x.done:
+		return decision{}, false
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	x.mu.Lock()
+	delete(x.uploads, xfer)
+	x.mu.Unlock()
+	x.post(swarm.PieceServed{Xfer: xfer})
+	return decision{}, false
+}
+
+// decide hands the core's decision to the upload, if it still waits.
+func (x *Exchange) decide(xfer uint64, d decision) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if slot := x.uploads[xfer]; slot != nil {
+		delete(x.uploads, xfer)
+		slot.decided <- d
+	}
+}
+
+// sendPiece writes a piece with its attestation. The last write is flushed when it returns.
+func (x *Exchange) sendPiece(w http.ResponseWriter, r *http.Request, conn *corkConn, to peer.ID, p *localPiece) error {
+	a, err := p.attestation(x.notary)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	wire.SetAttestation(h, a)
+	h["Content-Length"] = []string{strconv.FormatInt(p.n, 10)}
+	h["Content-Type"] = []string{"application/octet-stream"}
+	h["Date"] = nil
+	conn.cork()
+	defer func() { _ = conn.uncork() }()
+	_, own := x.zoneOf(to)
+	out := x.accounts.out.peer(own)
+	rc := http.NewResponseController(w)
+	buf := chunks.Get().(*[]byte)
+	defer chunks.Put(buf)
+	for off := int64(0); off < p.n; {
+		b := (*buf)[:min(p.n-off, chunkSize)]
+		if _, err := p.src.ReadAt(b, p.off+off); err != nil && err != io.EOF {
+			return fmt.Errorf("read: %w", err)
+		}
+		if err := take(r.Context(), x.upload, len(b)); err != nil {
+			return err
+		}
+		_ = rc.SetWriteDeadline(time.Now().Add(x.cfg.ProgressTimeout))
+		m, err := w.Write(b)
+		out.Add(int64(m))
+		if err != nil {
+			return err
+		}
+		off += int64(m)
+	}
+	if err := rc.Flush(); err != nil {
+		return err
+	}
+	if err := conn.uncork(); err != nil {
+		return err
+	}
+	return rc.SetWriteDeadline(time.Time{})
+}
+
+var chunks = sync.Pool{New: func() any { b := make([]byte, chunkSize); return &b }}
+
+// localPiece is a verified piece on this node's disk.
+type localPiece struct {
+	digest digest.Digest
+	index  swarm.PieceIndex
+	size   int64 // of the blob
+	off, n int64
+	src    io.ReaderAt
+	hash   swarm.Hash
+	proof  []byte // who vouches; nil: this node, which has verified the whole blob
+	close  func()
+}
+
+var errNotHere = errors.New("piece is not here")
+
+// openPiece finds a piece in the session of its blob, or in the store.
+func (x *Exchange) openPiece(d digest.Digest, i swarm.PieceIndex) (*localPiece, error) {
+	if s := x.session(d); s != nil {
+		if p := s.openPiece(x, i); p != nil {
+			return p, nil
+		}
+	}
+	b, err := x.store.Get(d)
+	if err != nil {
+		return nil, err
+	}
+	l := swarm.LayoutOf(b.Size())
+	off, n := l.Span(i)
+	if n == 0 || b.PieceSize() != l.PieceSize {
+		_ = b.Close()
+		return nil, errNotHere
+	}
+	x.offer(d)
+	return &localPiece{
+		digest: d, index: i, size: b.Size(), off: off, n: n, src: b, hash: b.Hash(int(i)),
+		close: func() { _ = b.Close() },
+	}, nil
+}
+
+// openPiece returns a piece that the session holds, nil if it does not.
+func (s *session) openPiece(x *Exchange, i swarm.PieceIndex) *localPiece {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refs == 0 || s.file == nil || !s.have.Has(i) {
+		return nil
+	}
+	p := &localPiece{digest: s.digest, index: i, size: s.size, src: s.file}
+	p.off, p.n = s.layout.Span(i)
+	switch {
+	case s.blob != nil:
+		p.hash = s.blob.Hash(int(i))
+	case s.part != nil:
+		p.hash, p.proof = s.part.Hash(int(i)), s.part.Proof(int(i))
+	default:
+		return nil
+	}
+	s.refs++
+	p.close = func() { x.release(s) }
+	return p
+}
+
+// attestation returns whose word the piece rests on. A piece of a blob that was verified as a whole rests on ours.
+func (p *localPiece) attestation(n notary) (wire.Attestation, error) {
+	if p.proof != nil {
+		return wire.ParseProof(p.hash, p.proof)
+	}
+	return n.attest(p.digest, p.size, p.index, p.hash)
+}
