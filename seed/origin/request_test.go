@@ -231,7 +231,7 @@ func TestDoRefusesBadRequests(t *testing.T) {
 	c := f.client(plain())
 	good := Request{Ref: testRef, Path: "manifests/v1"}
 	for _, tt := range []struct {
-		name string
+		name  string
 		spoil func(*Request)
 	}{
 		{"registry", func(r *Request) { r.Registry = "reg.test/x" }},

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,11 +68,10 @@ func TestRetries(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFabric(t)
-				tries := 0
+				var seen atomic.Int32
 				f.serve("http://reg.test", "10.0.0.1", func(w http.ResponseWriter, r *http.Request) {
-					h := tt.answers[min(tries, len(tt.answers)-1)]
-					tries++
-					h(w, r)
+					n := int(seen.Add(1))
+					tt.answers[min(n, len(tt.answers))-1](w, r)
 				})
 				f.refuse["reg.test:80"] = tt.refuse
 				c := f.client(plain())
@@ -94,7 +94,7 @@ func TestRetries(t *testing.T) {
 				if err == nil {
 					resp.Body.Close()
 				}
-				if tries != tt.tries || took < tt.min || took > tt.max {
+				if tries := int(seen.Load()); tries != tt.tries || took < tt.min || took > tt.max {
 					t.Errorf("%d tries in %s; want %d in %s to %s", tries, took, tt.tries, tt.min, tt.max)
 				}
 			})

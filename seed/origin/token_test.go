@@ -276,7 +276,9 @@ func TestTokenWaitersLeave(t *testing.T) {
 		if err := <-errs; err != nil {
 			t.Errorf("patient: %v", err)
 		}
-		g.valid = map[string]bool{} // the token is withdrawn
+		g.mu.Lock()
+		clear(g.valid) // the token is withdrawn
+		g.mu.Unlock()
 		start(time.Second)
 		if err := <-errs; !errors.Is(err, ErrTimeout) {
 			t.Errorf("alone: %v", err)

@@ -1,0 +1,106 @@
+package origin
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// network holds the connections made with one trust, apart by where they may lead: a connection that one
+// rule allowed is never found by a request under a stricter one.
+type network struct {
+	make func(reach) *http.Transport
+
+	mu      sync.Mutex
+	byReach map[reach]*http.Transport
+}
+
+func newNetwork(cfg Config, dial dialer, trust *tls.Config) *network {
+	return &network{
+		byReach: make(map[reach]*http.Transport),
+		make: func(r reach) *http.Transport {
+			t := &http.Transport{
+				DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+					return dial(ctx, network, address, r)
+				},
+				TLSClientConfig:        trust.Clone(),
+				TLSHandshakeTimeout:    cfg.DialTimeout,
+				DisableCompression:     true, // a blob's bytes are what the digest says, and Content-Length counts
+				MaxConnsPerHost:        cfg.MaxConns,
+				MaxIdleConnsPerHost:    16,
+				MaxIdleConns:           64,
+				IdleConnTimeout:        time.Minute,
+				MaxResponseHeaderBytes: 64 << 10,
+				Protocols:              new(http.Protocols),
+			}
+			t.Protocols.SetHTTP1(true)
+			return t
+		},
+	}
+}
+
+func (n *network) transport(r reach) *http.Transport {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	t := n.byReach[r]
+	if t == nil {
+		t = n.make(r)
+		n.byReach[r] = t
+	}
+	return t
+}
+
+func (n *network) close() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, t := range n.byReach {
+		t.CloseIdleConnections()
+	}
+}
+
+func dialGuarded(timeout time.Duration) dialer {
+	return func(ctx context.Context, network, address string, r reach) (net.Conn, error) {
+		d := net.Dialer{Timeout: timeout, Control: r.guard}
+		return d.DialContext(ctx, network, address)
+	}
+}
+
+// clipped bounds the text of an error that may quote what a server sent.
+type clipped struct{ error }
+
+func (c clipped) Error() string { return clip(c.error.Error()) }
+func (c clipped) Unwrap() error { return c.error }
+
+// networkError makes the error of a request that got no answer, or lost it. ctx is the caller's, cause why
+// our own context ended, if it did.
+func networkError(ctx context.Context, q *query, cause, err error) *Error {
+	e := &Error{Registry: q.ep.name, Op: q.op()}
+	var already *Error
+	var timeout net.Error
+	var dns *net.DNSError
+	var verify *tls.CertificateVerificationError
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		e.Err, e.Temporary = fmt.Errorf("%w: %w", ErrTimeout, ctx.Err()), true
+	case ctx.Err() != nil:
+		e.Err = ctx.Err()
+	case cause != nil:
+		e.Err, e.Temporary = cause, errors.Is(cause, ErrUnreachable)
+	case errors.As(err, &already):
+		return already
+	case errors.Is(err, ErrRefused), errors.Is(err, ErrInvalid), errors.Is(err, ErrClosed):
+		e.Err = clipped{err}
+	case errors.As(err, &timeout) && timeout.Timeout():
+		e.Err, e.Temporary = fmt.Errorf("%w: %w", ErrTimeout, clipped{err}), true
+	case errors.As(err, &dns) && dns.IsNotFound, errors.As(err, &verify):
+		e.Err = fmt.Errorf("%w: %w", ErrUnreachable, clipped{err})
+	default:
+		e.Err, e.Temporary, e.retry = fmt.Errorf("%w: %w", ErrUnreachable, clipped{err}), true, true
+	}
+	return e
+}
