@@ -15,7 +15,7 @@ import (
 
 const (
 	peersKept     = 64
-	peersInterval = 30 * time.Second
+	peersInterval = 5 * time.Second
 )
 
 // keepPeers writes the members connected to a file, for the way back in after a restart, until ctx is done, and

@@ -1,0 +1,164 @@
+package gossip
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/opencontainers/go-digest"
+)
+
+func TestTableApply(t *testing.T) {
+	now := time.Unix(1000, 0)
+	say := func(seq uint64, zone string) presence { return presence{ID: testID(1), Seq: seq, Zone: zone} }
+	type step struct {
+		p      presence
+		direct bool
+		want   verdict
+		zone   string // afterwards; "" = not a member
+	}
+	bye := say(9, "a")
+	bye.Leaving = true
+	for _, row := range []struct {
+		name  string
+		steps []step
+	}{
+		{"first word", []step{{say(1, "a"), false, changed, "a"}}},
+		{"about ourselves", []step{{presence{ID: testID(0), Seq: 5, Zone: "x"}, false, stale, ""}}},
+		{"again, newer", []step{{say(1, "a"), false, changed, "a"}, {say(2, "a"), false, fresh, "a"}}},
+		{"again, older", []step{{say(2, "a"), false, changed, "a"}, {say(1, "b"), false, stale, "a"}}},
+		{"another zone", []step{{say(1, "a"), false, changed, "a"}, {say(2, "b"), false, changed, "b"}}},
+		{"hearsay does not overrule", []step{{say(1, "a"), true, changed, "a"}, {say(2, "b"), false, fresh, "a"}}},
+		{"the peer itself overrules", []step{{say(9, "a"), false, changed, "a"}, {say(1, "b"), true, changed, "b"}}},
+		{"goodbye", []step{{say(1, "a"), false, changed, "a"}, {bye, false, left, ""}, {bye, false, stale, ""}}},
+		{"goodbye for a connected one", []step{{say(1, "a"), true, changed, "a"}, {bye, false, stale, "a"}}},
+		{"goodbye of before", []step{{say(10, "a"), false, changed, "a"}, {bye, false, stale, "a"}}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			tab := table{self: testID(0), members: make(map[peer.ID]*member)}
+			for i, s := range row.steps {
+				if got := tab.apply(s.p, s.direct, now, 0); got != s.want {
+					t.Errorf("step %d: got %d, want %d", i, got, s.want)
+				}
+				zone := ""
+				if m := tab.members[testID(1)]; m != nil {
+					zone = m.Zone
+				}
+				if zone != s.zone {
+					t.Errorf("step %d: zone %q, want %q", i, zone, s.zone)
+				}
+			}
+		})
+	}
+}
+
+func TestTableExpires(t *testing.T) {
+	now := time.Unix(1000, 0)
+	tab := table{self: testID(0), members: make(map[peer.ID]*member)}
+	tab.apply(presence{ID: testID(1), Zone: "a"}, false, now, 0)
+	tab.apply(presence{ID: testID(2), Zone: "a"}, false, now, 30*time.Second)
+	tab.apply(presence{ID: testID(3), Zone: "a"}, true, now, 30*time.Second)
+	gone := tab.expire(now.Add(-20*time.Second), func(id peer.ID) bool { return id == testID(3) })
+	if want := []peer.ID{testID(2)}; !slices.Equal(gone, want) {
+		t.Errorf("expired %v, want %v", gone, want)
+	}
+}
+
+func TestRelaysAgree(t *testing.T) {
+	const n, relays = 40, 4
+	var ids []peer.ID
+	for i := range n {
+		ids = append(ids, testID(i+1))
+	}
+	chosen := 0
+	for _, self := range ids {
+		tab := table{self: self, members: make(map[peer.ID]*member)}
+		for _, id := range ids {
+			tab.apply(presence{ID: id, Seq: 1, Zone: "a"}, false, time.Time{}, 0)
+		}
+		tab.apply(presence{ID: testID(999), Seq: 1, Zone: "b"}, false, time.Time{}, 0)
+		if tab.isRelay("a", relays) {
+			chosen++
+		}
+	}
+	if chosen != relays {
+		t.Errorf("%d nodes see themselves as relays, want %d", chosen, relays)
+	}
+}
+
+func TestContacts(t *testing.T) {
+	tab := table{self: testID(0), members: make(map[peer.ID]*member)}
+	for i := range 40 {
+		tab.apply(presence{ID: testID(i + 1), Seq: 1, Zone: "b", Seed: i < 3}, false, time.Time{}, 0)
+	}
+	n := 0
+	for id := range tab.members {
+		if tab.isContact(id) {
+			n++
+		}
+	}
+	if want := 3 + contacts; n != want {
+		t.Errorf("%d contacts, want %d", n, want)
+	}
+}
+
+func TestHoldings(t *testing.T) {
+	now := time.Unix(1000, 0)
+	var h holdings
+	d := testDigest("layer")
+	near := func(id peer.ID) (bool, bool) { return id < testID(10), id != testID(5) }
+	h.add(testID(11), item{d, true}, now)
+	h.add(testID(1), item{d, false}, now)
+	h.add(testID(2), item{d, true}, now)
+	h.add(testID(5), item{d, true}, now) // left meanwhile
+	h.add(testID(12), item{d, false}, now)
+	want := []peer.ID{testID(2), testID(1), testID(11), testID(12)}
+	if got := h.of(d, now, near); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	want = []peer.ID{testID(2), testID(11)}
+	if got := h.of(d, now.Add(importingTTL+1), near); !slices.Equal(got, want) {
+		t.Errorf("after the importers ran out: got %v, want %v", got, want)
+	}
+	if got := h.of(testDigest("other"), now, near); got != nil {
+		t.Errorf("unknown blob: got %v", got)
+	}
+}
+
+func TestHoldingsAreBounded(t *testing.T) {
+	var h holdings
+	now := time.Unix(1000, 0)
+	d := digest.FromString("popular")
+	for i := range 100 {
+		h.add(testID(i), item{d, true}, now.Add(time.Duration(i)))
+	}
+	got := h.of(d, now, func(peer.ID) (bool, bool) { return true, true })
+	if len(got) != maxHolders || !slices.Contains(got, testID(99)) {
+		t.Errorf("%d holders kept, want the %d latest", len(got), maxHolders)
+	}
+	for i := range maxBlobs + 10 {
+		h.add(testID(1), item{digest.FromBytes([]byte{byte(i), byte(i >> 8)}), true}, now)
+	}
+	if len(h.blobs) != maxBlobs || h.order.Len() != maxBlobs {
+		t.Errorf("%d blobs kept, want %d", len(h.blobs), maxBlobs)
+	}
+}
+
+func TestSaidForgets(t *testing.T) {
+	var s said
+	now := time.Unix(1000, 0)
+	f := fact{zone: "a", item: item{Digest: testDigest("x")}}
+	for want := range 3 {
+		if got := s.count(f, now); got != want {
+			t.Errorf("count %d, want %d", got, want)
+		}
+		s.add(f, now)
+	}
+	if got := s.count(f, now.Add(saidWindow)); got != 3 {
+		t.Errorf("one window later: %d, want 3", got)
+	}
+	if got := s.count(f, now.Add(3*saidWindow)); got != 0 {
+		t.Errorf("three windows later: %d, want 0", got)
+	}
+}
