@@ -41,7 +41,7 @@ type fakeBlob struct {
 	openHang bool          // Open waits for its ctx
 	onDisk   bool          // Stat knows it
 	cutAt    int64         // with cutErr: WriteTo fails at this offset of the blob
-	cutErr   error         // "" means no cut
+	cutErr   error         // nil means no cut
 	hangAt   int64         // -1 never; WriteTo waits for Close at this offset
 	short    bool          // WriteTo ends with nil at cutAt
 	long     bool          // WriteTo gives a byte too many
@@ -68,16 +68,24 @@ func (f *fakeBlobs) Open(ctx context.Context, want BlobWant) (Blob, error) {
 	case b.openErr != nil:
 		return nil, b.openErr
 	case b.openHang || b.gate != nil:
-		f.mu.Unlock()
-		defer f.mu.Lock()
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-b.gate: // nil blocks for ever
+		if err := f.wait(ctx, b.gate); err != nil {
+			return nil, err
 		}
 	}
 	f.open++
 	return &openBlob{fakeBlob: b, mesh: f}, nil
+}
+
+// wait lets go of the lock until gate closes; a nil one never does.
+func (f *fakeBlobs) wait(ctx context.Context, gate chan struct{}) error {
+	f.mu.Unlock()
+	defer f.mu.Lock()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-gate:
+		return nil
+	}
 }
 
 func (f *fakeBlobs) Stat(d digest.Digest) (int64, bool) {

@@ -113,27 +113,27 @@ func TestServerRequestBodies(t *testing.T) {
 // a range; the client always sees an unexpected end.
 func TestServerNeverEndsACutBlobCleanly(t *testing.T) {
 	const size = 1 << 20
-	w, _, b, target := pulled(t, Config{}, size)
-	srv := w.serve(t, nil)
-	client := srv.Client()
-	b.cutErr = ErrCorrupt
 	for _, at := range []int64{1, 100, 2047, 2048, 4096, 65536, size / 2, size - 1} {
-		for _, rng := range []string{"", "bytes=0-", fmt.Sprintf("bytes=%d-", at/2), fmt.Sprintf("bytes=-%d", size-at/2)} {
-			b.cutAt = at
-			req, _ := http.NewRequest("GET", srv.URL+target, nil)
-			if rng != "" {
-				req.Header.Set("Range", rng)
+		t.Run(fmt.Sprint("at ", at), func(t *testing.T) {
+			w, _, b, target := pulled(t, Config{}, size)
+			b.cutErr, b.cutAt = ErrCorrupt, at
+			srv := w.serve(t, nil)
+			for _, rng := range []string{"", "bytes=0-", fmt.Sprintf("bytes=%d-", at/2), fmt.Sprintf("bytes=-%d", size-at/2)} {
+				req, _ := http.NewRequest("GET", srv.URL+target, nil)
+				if rng != "" {
+					req.Header.Set("Range", rng)
+				}
+				resp, err := srv.Client().Do(req)
+				if err != nil {
+					continue // cut with its headers still buffered: no end at all
+				}
+				n, err := io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+				if err == nil || resp.StatusCode >= 400 || n > at {
+					t.Errorf("%q: status %d, %d bytes, error %v", rng, resp.StatusCode, n, err)
+				}
 			}
-			resp, err := client.Do(req)
-			if err != nil {
-				continue // cut with its headers still buffered: no end at all
-			}
-			n, err := io.Copy(io.Discard, resp.Body)
-			resp.Body.Close()
-			if err == nil || resp.StatusCode >= 400 || n > at {
-				t.Errorf("cut at %d, %q: status %d, %d bytes, error %v", at, rng, resp.StatusCode, n, err)
-			}
-		}
+		})
 	}
 }
 
