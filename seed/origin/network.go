@@ -76,19 +76,19 @@ type clipped struct{ error }
 func (c clipped) Error() string { return clip(c.error.Error()) }
 func (c clipped) Unwrap() error { return c.error }
 
-// networkError makes the error of a request that got no answer, or lost it. ctx is the caller's, cause why
-// our own context ended, if it did.
-func networkError(ctx context.Context, q *query, cause, err error) *Error {
+// networkError makes the error of a request that got no answer, or lost it. ended is how the caller's context
+// ended, cause why our own did; nil if they did not.
+func networkError(ended error, q *query, cause, err error) *Error {
 	e := &Error{Registry: q.ep.name, Op: q.op()}
 	var already *Error
 	var timeout net.Error
 	var dns *net.DNSError
 	var verify *tls.CertificateVerificationError
 	switch {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		e.Err, e.Temporary = fmt.Errorf("%w: %w", ErrTimeout, ctx.Err()), true
-	case ctx.Err() != nil:
-		e.Err = ctx.Err()
+	case errors.Is(ended, context.DeadlineExceeded):
+		e.Err, e.Temporary = fmt.Errorf("%w: %w", ErrTimeout, ended), true
+	case ended != nil:
+		e.Err = ended
 	case cause != nil:
 		e.Err, e.Temporary = cause, errors.Is(cause, ErrUnreachable)
 	case errors.As(err, &already):

@@ -59,11 +59,11 @@ func TestReachOfEndpoint(t *testing.T) {
 	}
 	defer c.Close()
 	for _, tt := range []struct {
-		registry       string
-		direct         reach
-		home           reach
-		beyond         reach
-		whatItIsCalled string
+		registry string
+		direct   reach
+		home     reach
+		beyond   reach
+		name     string
 	}{
 		{"other.test", public | private, public, public, "not configured, public"},
 		{"other.test", public | private, private, public | private, "not configured, private"},
@@ -77,10 +77,10 @@ func TestReachOfEndpoint(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := ep.direct(); got != tt.direct {
-			t.Errorf("%s: direct %s, want %s", tt.whatItIsCalled, got, tt.direct)
+			t.Errorf("%s: direct %s, want %s", tt.name, got, tt.direct)
 		}
 		if got := ep.beyond(tt.home); got != tt.beyond {
-			t.Errorf("%s: beyond %s, want %s", tt.whatItIsCalled, got, tt.beyond)
+			t.Errorf("%s: beyond %s, want %s", tt.name, got, tt.beyond)
 		}
 	}
 }

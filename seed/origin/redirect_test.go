@@ -20,7 +20,7 @@ func redirectTo(location string) http.HandlerFunc {
 	}
 }
 
-// hostile serves the same handler at many names and addresses, and notes what arrives.
+// visits notes which hosts are asked, and with which credentials.
 type visits struct {
 	f    *fabric
 	seen []string // "HOST AUTHORIZATION"

@@ -11,7 +11,7 @@ import (
 // stream is an answer's body: bounded in the wait for each byte, with errors that say where they come from.
 // One goroutine reads; any may close.
 type stream struct {
-	ctx    context.Context // the caller's, to tell its end from ours
+	ended  func() error // how the caller's context ended, to tell that from our own time-outs
 	q      *query
 	a      *answer
 	idle   time.Duration
@@ -23,7 +23,7 @@ type stream struct {
 }
 
 func (c *Client) newStream(ctx context.Context, q *query, a *answer) *stream {
-	s := &stream{ctx: ctx, q: q, a: a, idle: c.cfg.IdleTimeout}
+	s := &stream{ended: ctx.Err, q: q, a: a, idle: c.cfg.IdleTimeout}
 	s.timer = time.AfterFunc(time.Hour, func() {
 		s.late.Store(true)
 		a.cancel(ErrTimeout)
@@ -55,8 +55,9 @@ func (s *stream) explain(err error) error {
 		return s.fail(ErrClosed, false)
 	case s.late.Load():
 		return s.fail(fmt.Errorf("after %d bytes: %w", s.n, ErrTimeout), true)
-	case s.ctx.Err() != nil:
-		return networkError(s.ctx, s.q, nil, err)
+	case s.ended() != nil:
+		s.err = networkError(s.ended(), s.q, nil, err)
+		return s.err
 	}
 	return s.fail(fmt.Errorf("after %d bytes: %w: %w", s.n, ErrUnreachable, clipped{err}), true)
 }

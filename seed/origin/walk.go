@@ -113,7 +113,7 @@ func (c *Client) walk(ctx context.Context, q *query) (*answer, error) {
 		err = ErrTimeout
 	}
 	if err != nil {
-		err = networkError(ctx, q, causeOf(inner), err)
+		err = networkError(ctx.Err(), q, causeOf(inner), err)
 		cancel(nil)
 		return nil, err
 	}
