@@ -144,7 +144,7 @@ func passOn(status int, header http.Header, body []byte, e endpoint) problem {
 		p.status = http.StatusBadGateway
 	}
 	if !isErrorBody(body) {
-		p.body = errorBody(statusCode(status, e), "the origin answered "+strconv.Itoa(status))
+		p.body = errorBody(statusCode(status, e), statusMessage(status))
 	}
 	return p
 }
@@ -165,6 +165,18 @@ func statusCode(status int, e endpoint) string {
 		return codeUnavailable
 	}
 	return codeUnsupported
+}
+
+// statusMessage is for people. 502 and 504 may be the origin's own answer or what
+// its client makes of none.
+func statusMessage(status int) string {
+	switch status {
+	case http.StatusBadGateway:
+		return unreachable.message
+	case http.StatusGatewayTimeout:
+		return rowOf(context.DeadlineExceeded).message
+	}
+	return "the origin answered " + strconv.Itoa(status)
 }
 
 // notFoundCode names a missing thing. Referrers say MANIFEST_UNKNOWN: on
