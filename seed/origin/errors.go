@@ -133,6 +133,8 @@ func (e *Error) HTTP() (status int, header http.Header, body []byte) {
 		return http.StatusBadRequest, header, nil
 	case errors.Is(e, ErrTimeout):
 		return http.StatusGatewayTimeout, header, nil
+	case e.Err == nil && e.Status == http.StatusNotImplemented:
+		return e.Status, header, nil // says that the method is unknown, and another may work
 	case e.Err != nil || e.Status < 400 || errors.Is(e, ErrUnreachable):
 		return http.StatusBadGateway, header, nil
 	}

@@ -121,7 +121,7 @@ func TestDoStatuses(t *testing.T) {
 		{429, []error{ErrThrottled}, 429},
 		{451, nil, 451},
 		{500, []error{ErrUnreachable}, 502},
-		{501, []error{ErrUnreachable}, 502},
+		{501, []error{ErrUnreachable}, 501},
 		{503, []error{ErrUnreachable}, 502},
 		{504, []error{ErrTimeout, ErrUnreachable}, 504},
 		{599, []error{ErrUnreachable}, 502},
