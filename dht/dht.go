@@ -174,12 +174,5 @@ func (d *DHT) Provide(ctx context.Context, blob digest.Digest, global bool) erro
 	return nil
 }
 
-// Restore has blobs announced that an earlier run left, at leisure, by Run.
-func (d *DHT) Restore(blobs []digest.Digest) {
-	for i, blob := range blobs {
-		d.own.schedule(blob, zoneKey(d.cfg.Zone, blob), time.Duration(i)*restoreGap)
-	}
-}
-
 // Withdraw stops renewing the records of blob; they run out by themselves.
 func (d *DHT) Withdraw(blob digest.Digest) { d.own.withdraw(blob) }

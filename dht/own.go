@@ -15,12 +15,11 @@ import (
 )
 
 const (
-	provideTimeout = 20 * time.Second      // one placement, lookup and stores
-	provideLimit   = 4                     // placements at once
-	retryFirst     = 5 * time.Second       // after a placement that failed or found nobody; doubles
-	restoreGap     = 50 * time.Millisecond // between two placements of Restore
-	sawTTL         = 5 * time.Minute       // how long a count of holders seen in a lookup counts
-	sawMax         = 4096                  // counts kept
+	provideTimeout = 20 * time.Second // one placement, lookup and stores
+	provideLimit   = 4                // placements at once
+	retryFirst     = 5 * time.Second  // after a placement that failed or found nobody; doubles
+	sawTTL         = 5 * time.Minute  // how long a count of holders seen in a lookup counts
+	sawMax         = 4096             // counts kept
 )
 
 // ownRecords are the records that this node keeps alive: each is placed again at 0.3 to 0.45 of its validity.
@@ -73,17 +72,6 @@ func (o *ownRecords) provide(ctx context.Context, blob digest.Digest, key cid.Ci
 	}
 	o.mu.Unlock()
 	return o.renew(ctx, r)
-}
-
-// schedule keeps a record that is placed for the first time after a wait.
-func (o *ownRecords) schedule(blob digest.Digest, key cid.Cid, wait time.Duration) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.keys[key] == nil {
-		r := &record{key: key, blob: blob, at: time.Now().Add(wait), retry: retryFirst, index: -1}
-		o.keys[key] = r
-		o.push(r)
-	}
 }
 
 func (o *ownRecords) withdraw(blob digest.Digest) {

@@ -38,5 +38,5 @@
 //
 // New joins the topics, Run works until ctx is done, tells the zone that this node leaves, and returns when its
 // goroutines have ended; a Gossip runs once. Announce, Holders and Members may be called from any goroutine and never block on the
-// network. Config.Changed and Config.Lost are called one at a time, without a lock held, in the order of the facts.
+// network. Config.Changed, Lost and Turned are called one at a time, without a lock held, in the order of the facts.
 package gossip

@@ -42,6 +42,8 @@ type Config struct {
 	Changed func(Member)
 	// Lost is told of a member that said goodbye or fell silent. Default: nobody is told.
 	Lost func(peer.ID)
+	// Turned is told when this node becomes a relay of its zone, and when it is no longer. Default: nobody is told.
+	Turned func(relay bool)
 }
 
 func (c Config) withDefaults() Config {
@@ -59,6 +61,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Lost == nil {
 		c.Lost = func(peer.ID) {}
+	}
+	if c.Turned == nil {
+		c.Turned = func(bool) {}
 	}
 	return c
 }
@@ -93,15 +98,16 @@ type Gossip struct {
 	seq      uint64
 	relay    bool
 	closed   bool     // no more hello handlers
-	events   []event  // for Changed and Lost
+	events   []event  // for the callbacks
 	queue    []item   // announcements of this node, to be flushed
 	delayed  []repeat // messages to be told in another topic
 }
 
-// event is one call of Changed or, with member nil, Lost.
+// event is one call of Changed, Lost or Turned.
 type event struct {
 	member *Member
 	lost   peer.ID
+	turned *bool
 }
 
 // repeat is a message that this relay tells in another topic, unless it is told before.
@@ -213,7 +219,6 @@ func (g *Gossip) Run(ctx context.Context) error {
 	err := eg.Wait()
 
 	g.host.Network().StopNotify(notifiee)
-	g.host.RemoveStreamHandler(helloProtocol)
 	g.mu.Lock()
 	g.closed = true
 	g.mu.Unlock()
@@ -232,7 +237,14 @@ func (g *Gossip) leave() {
 		time.Sleep(50 * time.Millisecond) // pubsub has no flush: let its writers send it
 	}
 	g.zoneSub.Cancel()
+	g.Close() //nolint:errcheck // it returns nil
+}
+
+// Close ends a Gossip that was never run; Run does it by itself. It returns nil.
+func (g *Gossip) Close() error {
+	g.host.RemoveStreamHandler(helloProtocol)
 	g.stop()
+	return nil
 }
 
 // Members returns the members known, this node not among them, in no order.
@@ -294,7 +306,7 @@ func (g *Gossip) Holders(d digest.Digest) []peer.ID {
 	})
 }
 
-// dispatch calls Changed and Lost.
+// dispatch calls Changed, Lost and Turned.
 func (g *Gossip) dispatch(ctx context.Context) error {
 	for {
 		g.mu.Lock()
@@ -302,9 +314,12 @@ func (g *Gossip) dispatch(ctx context.Context) error {
 		g.events = nil
 		g.mu.Unlock()
 		for _, e := range events {
-			if e.member != nil {
+			switch {
+			case e.member != nil:
 				g.cfg.Changed(*e.member)
-			} else {
+			case e.turned != nil:
+				g.cfg.Turned(*e.turned)
+			default:
 				g.cfg.Lost(e.lost)
 			}
 		}

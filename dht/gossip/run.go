@@ -110,6 +110,9 @@ func (b *backboneReader) elect(ctx context.Context, eg *errgroup.Group) error {
 	relay := b.g.table.isRelay(b.g.cfg.Zone, b.g.cfg.Relays)
 	turned := relay != b.g.relay
 	b.g.relay = relay
+	if turned {
+		b.g.emit(event{turned: &relay})
+	}
 	b.g.mu.Unlock()
 	if turned {
 		wake(b.g.wakeTell)

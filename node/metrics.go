@@ -1,0 +1,70 @@
+package node
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/meshd-project/meshd/exchange"
+)
+
+// newMetrics returns the registry behind /metrics. Nothing is counted twice: the numbers are read off the parts at
+// each scrape.
+func newMetrics(n *node) *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		&collector{n: n},
+	)
+	return r
+}
+
+// collector turns the node's status into metrics. Its descriptions are sent unchecked: the names are all below.
+type collector struct{ n *node }
+
+// Describe sends nothing, which makes the collector an unchecked one.
+func (c *collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	send := func(kind prometheus.ValueType, name, help string, v float64, labels ...string) {
+		var names, values []string
+		for i := 0; i < len(labels); i += 2 {
+			names, values = append(names, labels[i]), append(values, labels[i+1])
+		}
+		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, names, nil), kind, v, values...)
+	}
+	gauge := func(name, help string, v int) { send(prometheus.GaugeValue, name, help, float64(v)) }
+	counter := func(name, help string, v int64, labels ...string) {
+		send(prometheus.CounterValue, name, help, float64(v), labels...)
+	}
+	bySource := func(name, help string, s exchange.Sources) {
+		counter(name, help, s.Disk, "source", "disk")
+		counter(name, help, s.Zone, "source", "zone")
+		counter(name, help, s.OtherZone, "source", "other_zone")
+		counter(name, help, s.Origin, "source", "origin")
+	}
+
+	s := c.n.status()
+	gauge("meshd_peers", "Members of the mesh connected.", s.Peers)
+	gauge("meshd_members", "Members of the mesh known.", s.Members)
+	gauge("meshd_dht_peers", "Nodes in the routing table.", c.n.dht.Peers())
+	gauge("meshd_pulls", "Blobs on their way into the store.", len(s.Pulls))
+	gauge("meshd_quarantined_peers", "Peers not used for a time.", len(s.Quarantined))
+	bySource("meshd_bytes_in_total", "Bytes received or read, by source.", s.BytesIn)
+	bySource("meshd_bytes_out_total", "Bytes sent to peers, by where they are.", s.BytesOut)
+	counter("meshd_client_bytes_total", "Bytes handed to local clients.", s.ClientBytes)
+	counter("meshd_origin_requests_total", "Blob ranges asked of registries.", s.OriginRequests)
+	counter("meshd_duplicate_bytes_total", "Bytes that came over the network and led to nothing.", s.DuplicateBytes)
+	send(prometheus.GaugeValue, "meshd_store_bytes", "Bytes of blobs on disk.", float64(s.Store.Bytes))
+	gauge("meshd_store_blobs", "Complete blobs on disk.", s.Store.Blobs)
+
+	m := c.n.mirror.Stats()
+	send(prometheus.GaugeValue, "meshd_mirror_active_requests", "Requests of clients being served.", float64(m.Active))
+	counter("meshd_mirror_requests_total", "Requests of clients.", m.Requests)
+	counter("meshd_mirror_failures_total", "Requests of clients answered with a status of 400 or more.", m.Failures)
+	counter("meshd_mirror_shed_total", "Requests of clients refused for load.", m.Shed)
+	counter("meshd_mirror_manifest_pulls_total", "Manifests sent to clients.", m.ManifestPulls)
+	counter("meshd_mirror_blob_pulls_total", "Blobs and ranges sent to clients to the end.", m.BlobPulls)
+	counter("meshd_mirror_aborted_total", "Blobs cut after their first byte.", m.Aborted)
+}

@@ -1,0 +1,417 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/pnet"
+	"github.com/multiformats/go-multiaddr"
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/meshd-project/meshd/dht"
+	"github.com/meshd-project/meshd/dht/gossip"
+	"github.com/meshd-project/meshd/exchange"
+	"github.com/meshd-project/meshd/exchange/store"
+	"github.com/meshd-project/meshd/exchange/swarm"
+	"github.com/meshd-project/meshd/mirror"
+	"github.com/meshd-project/meshd/node/admin"
+	"github.com/meshd-project/meshd/node/topology"
+	"github.com/meshd-project/meshd/seed/origin"
+)
+
+// node is the parts of a running meshd, all made by start.
+type node struct {
+	cfg     Config
+	key     crypto.PrivKey
+	psk     pnet.PSK
+	book    *addrBook
+	started time.Time
+	state   atomic.Pointer[string] // why the node is not ready; nil when it is
+
+	mirrorListener, adminListener, dataListener net.Listener
+
+	store     *store.Store
+	origin    *origin.Client
+	host      host.Host
+	dht       *dht.DHT
+	gossip    *gossip.Gossip
+	topology  *topology.Map
+	exchange  *exchange.Exchange
+	bootstrap *bootstrapper
+	mirror    *mirror.Mirror
+
+	mirrorServer, adminServer *http.Server
+
+	closers []func() error // in the order of making
+}
+
+// Run runs a node until ctx is done, drains it and returns nil; an error says what kept it from starting or broke
+// it. When the node is up, DataDir/peer.addr holds its dialable address and /readyz says so.
+//
+// It starts, in this order: the data dir with identity and keys; the listeners of mirror, admin and data port; the
+// store; the registry client; the host; gossip, DHT, topology, exchange; the mirror.
+//
+// It stops thus: readiness goes red and peer.addr disappears; the mirror takes no new requests and finishes what
+// runs, within DrainTimeout; gossip says goodbye, the finding of members ends; the exchange ends its transfers;
+// the admin server ends; then everything is closed in the reverse order of its making: the store before the
+// host's peers are let go, the host next to last, listeners last.
+func Run(ctx context.Context, cfg Config) error {
+	n, err := start(cfg)
+	if err != nil {
+		return err
+	}
+	return n.run(ctx)
+}
+
+// start makes all parts and opens all listeners, but serves nobody yet. On an error nothing is left open.
+func start(cfg Config) (_ *node, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	n := &node{cfg: cfg, started: time.Now()}
+	n.notReady("starting")
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.close())
+		}
+	}()
+	for _, step := range []func() error{
+		n.openDataDir, n.listen, n.openStore, n.openOrigin, n.openHost, n.openMesh, n.openExchange, n.openFronts,
+	} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+// closeLater has something closed when the node ends.
+func (n *node) closeLater(f func() error) { n.closers = append(n.closers, f) }
+
+// close closes everything in the reverse order of its making.
+func (n *node) close() error {
+	var errs []error
+	for i := len(n.closers) - 1; i >= 0; i-- {
+		errs = append(errs, n.closers[i]())
+	}
+	n.closers = nil
+	return errors.Join(errs...)
+}
+
+func (n *node) path(name string) string { return filepath.Join(n.cfg.DataDir, name) }
+
+func (n *node) openDataDir() (err error) {
+	if err := os.MkdirAll(n.cfg.DataDir, 0o700); err != nil {
+		return fmt.Errorf("--data-dir: %w", err)
+	}
+	if n.key, err = loadIdentity(n.cfg.DataDir); err != nil {
+		return err
+	}
+	n.psk, err = loadMeshKey(n.cfg.P2P.MeshKey, n.cfg.DataDir)
+	return err
+}
+
+// listen opens the TCP listeners, so that an address that is taken stops the start before anything else happens.
+func (n *node) listen() (err error) {
+	data := n.cfg.Exchange.DataAddr
+	if n.cfg.P2P.MeshKey == "" {
+		data = narrowHostPort(data)
+	}
+	for _, l := range []struct {
+		flag, addr string
+		to         *net.Listener
+	}{
+		{"mirror-addr", n.cfg.Mirror.Addr, &n.mirrorListener},
+		{"admin-addr", n.cfg.Admin.Addr, &n.adminListener},
+		{"data-addr", data, &n.dataListener},
+	} {
+		if *l.to, err = listenTCP(l.flag, l.addr); err != nil {
+			return err
+		}
+		n.closeLater(ignoreClosed((*l.to).Close))
+	}
+	return nil
+}
+
+// ignoreClosed closes what a server may have closed already.
+func ignoreClosed(f func() error) func() error {
+	return func() error {
+		if err := f(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	}
+}
+
+func (n *node) openStore() (err error) {
+	n.store, err = store.Open(store.Config{
+		Dir: n.path(BlobDir), Capacity: int64(n.cfg.Store.CacheSize), MinFree: int64(n.cfg.Store.MinFree),
+		PieceSize: func(size int64) int64 { return swarm.LayoutOf(size).PieceSize },
+	})
+	if err != nil {
+		return fmt.Errorf("open the store: %w", err)
+	}
+	n.closeLater(n.store.Close)
+	return nil
+}
+
+func (n *node) openOrigin() (err error) {
+	c := origin.Config{Registries: make(map[string]origin.Registry), Limit: int64(n.cfg.Origin.Limit)}
+	for _, r := range n.cfg.Origin.Registries {
+		c.Registries[r.Host] = origin.Registry{URL: r.URL, CA: r.CA, Insecure: r.Insecure}
+	}
+	if n.origin, err = origin.New(c); err != nil {
+		return fmt.Errorf("--registry: %w", err)
+	}
+	n.closeLater(n.origin.Close)
+	return nil
+}
+
+func (n *node) openHost() (err error) {
+	var listen []multiaddr.Multiaddr
+	for _, s := range n.cfg.P2P.Addrs {
+		a, err := multiaddr.NewMultiaddr(s)
+		if err != nil {
+			return fmt.Errorf("--p2p-addr: %w", err)
+		}
+		listen = append(listen, a)
+	}
+	if n.cfg.P2P.MeshKey == "" {
+		listen = narrow(listen)
+	}
+	n.book = newAddrBook(listen)
+	n.host, err = newHost(hostConfig{key: n.key, psk: n.psk, listen: listen, book: n.book, maxPeers: n.cfg.P2P.MaxPeers})
+	if err != nil {
+		return fmt.Errorf("start the libp2p host: %w", err)
+	}
+	n.closeLater(n.host.Close)
+	return nil
+}
+
+// openMesh makes the parts that know who is there.
+func (n *node) openMesh() (err error) {
+	n.topology = topology.New(n.host, topology.Config{
+		Zone: n.cfg.ZoneName(),
+		Up:   func(m topology.Member) { n.exchange.SetMember(exchangeMember(m)) },
+		Down: func(id peer.ID) { n.exchange.RemoveMember(id) },
+	})
+	dataHost, dataPort, err := dataAddr(n.dataListener)
+	if err != nil {
+		return err
+	}
+	n.gossip, err = gossip.New(n.host, gossip.Config{
+		Zone: n.cfg.ZoneName(), Seed: n.cfg.Seed, DataHost: dataHost, DataPort: dataPort,
+		Interval: n.cfg.Gossip.PresenceInterval, AddrFilter: n.book.others,
+		Changed: n.topology.Changed, Lost: n.topology.Lost, Turned: n.turned,
+	})
+	if err != nil {
+		return err
+	}
+	n.closeLater(n.gossip.Close)
+	n.dht, err = dht.New(n.host, dht.Config{
+		Zone: n.cfg.ZoneName(), Seed: n.cfg.Seed, RecordTTL: n.cfg.DHT.RecordTTL,
+		AddrFilter: n.book.others, Bootstrap: n.connectedPeers,
+	})
+	if err != nil {
+		return err
+	}
+	n.closeLater(n.dht.Close)
+	probe, err := newProber(n.key, n.psk)
+	if err != nil {
+		return err
+	}
+	n.bootstrap, err = newBootstrapper(n.host, probe, n.cfg.P2P.Bootstrap, n.path(PeersFile),
+		n.cfg.P2P.BootstrapInterval, n.topology.Connected)
+	return err
+}
+
+func (n *node) openExchange() (err error) {
+	n.exchange, err = exchange.New(exchange.Config{
+		Key: n.key, Zone: n.cfg.ZoneName(), Seed: n.cfg.Seed, DataListener: n.dataListener,
+		DownloadLimit: int64(n.cfg.Exchange.DownloadLimit), UploadLimit: int64(n.cfg.Exchange.UploadLimit),
+		SpoolDir: n.cfg.DataDir,
+	}, n.host, n.store, exchangeOrigin{n.origin, n.cfg.Mirror.DefaultRegistry}, n.dht, n.gossip)
+	if err != nil {
+		return err
+	}
+	n.store.OnEvict(func(d digest.Digest) { n.dht.Withdraw(d) })
+	return nil
+}
+
+// openFronts makes the mirror and the admin API.
+func (n *node) openFronts() error {
+	mc := mirror.Config{
+		DefaultRegistry:  n.cfg.Mirror.DefaultRegistry,
+		FirstByteTimeout: n.cfg.Mirror.FirstByteTimeout, ManifestTimeout: n.cfg.Mirror.ManifestTimeout,
+		ManifestMax: maxDocument,
+	}
+	if err := mc.Validate(); err != nil {
+		return fmt.Errorf("mirror: %w", err)
+	}
+	n.mirror = mirror.New(mc, meshBlobs{n.exchange}, documents{n.store}, mirrorOrigin{n.origin})
+	n.closeLater(n.mirror.Close)
+	n.mirrorServer = mirror.NewServer(n.mirror)
+	n.adminServer = admin.NewServer(admin.New(admin.Config{
+		Ready:   n.ready,
+		Status:  func() any { return n.status() },
+		Peers:   func() any { return n.peers() },
+		Metrics: newMetrics(n),
+	}))
+	return nil
+}
+
+// run serves until ctx is done or a part fails.
+func (n *node) run(ctx context.Context) error {
+	// The parts end when they are told to, not with ctx: clients are served to the end first.
+	stage := context.WithoutCancel(ctx)
+	failed, fail := context.WithCancelCause(stage)
+	defer fail(nil)
+	meshCtx, stopMesh := context.WithCancel(stage)
+	defer stopMesh()
+	exchangeCtx, stopExchange := context.WithCancel(stage)
+	defer stopExchange()
+	watch := func(part string, f func() error) func() error {
+		return func() error {
+			err := f()
+			if err != nil {
+				err = fmt.Errorf("%s: %w", part, err)
+				fail(err)
+			}
+			return err
+		}
+	}
+
+	var fronts, mesh, core errgroup.Group
+	core.Go(watch("exchange", func() error { return n.exchange.Run(exchangeCtx) }))
+	mesh.Go(watch("topology", func() error { return n.topology.Run(meshCtx) }))
+	mesh.Go(watch("gossip", func() error { return n.gossip.Run(meshCtx) }))
+	mesh.Go(watch("dht", func() error { return n.dht.Run(meshCtx) }))
+	mesh.Go(watch("bootstrap", func() error { return n.bootstrap.Run(meshCtx) }))
+	mesh.Go(watch("peers file", func() error { return keepPeers(meshCtx, n.path(PeersFile), n.topology.Members) }))
+	fronts.Go(watch("mirror", func() error { return serve(n.mirrorServer, n.mirrorListener) }))
+	fronts.Go(watch("admin", func() error { return serve(n.adminServer, n.adminListener) }))
+
+	errs := []error{n.up()}
+	if errs[0] == nil {
+		select {
+		case <-ctx.Done():
+		case <-failed.Done():
+		}
+	}
+	n.notReady("stopping")
+	errs = append(errs, n.forgetAddr(), n.drain(failed))
+	stopMesh()
+	errs = append(errs, mesh.Wait())
+	stopExchange()
+	errs = append(errs, core.Wait(), n.adminServer.Close(), fronts.Wait(), n.close())
+	log.Infow("stopped", "peer", n.host.ID())
+	return errors.Join(errs...)
+}
+
+// drain has the mirror finish what it does, within DrainTimeout, or at once if a part has failed.
+func (n *node) drain(failed context.Context) error {
+	n.mirror.Drain()
+	ctx, cancel := context.WithTimeout(failed, n.cfg.DrainTimeout)
+	defer cancel()
+	if err := n.mirrorServer.Shutdown(ctx); err != nil {
+		return n.mirrorServer.Close()
+	}
+	return nil
+}
+
+func serve(s *http.Server, l net.Listener) error {
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// up tells the world that the node is ready.
+func (n *node) up() error {
+	addr, err := n.dialable()
+	if err != nil {
+		return err
+	}
+	if err := writeFile(n.path(PeerAddrFile), []byte(addr+"\n"), 0o644); err != nil {
+		return fmt.Errorf("write %s: %w", PeerAddrFile, err)
+	}
+	n.state.Store(nil)
+	log.Infow("ready", "peer", n.host.ID(), "zone", n.cfg.ZoneName(), "seed", n.cfg.Seed, "addr", addr,
+		"mirror", n.mirrorListener.Addr().String(), "admin", n.adminListener.Addr().String(),
+		"data", n.dataListener.Addr().String())
+	return nil
+}
+
+// dialable returns an address that others reach this node at, with /p2p/ID.
+func (n *node) dialable() (string, error) {
+	addrs, err := peer.AddrInfoToP2pAddrs(&peer.AddrInfo{ID: n.host.ID(), Addrs: n.host.Addrs()})
+	if err != nil {
+		return "", err
+	}
+	if len(addrs) == 0 {
+		return "", errors.New("--p2p-addr: the host has no address that others could reach")
+	}
+	return addrs[0].String(), nil
+}
+
+func (n *node) forgetAddr() error {
+	if err := os.Remove(n.path(PeerAddrFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (n *node) notReady(why string) { n.state.Store(&why) }
+
+// ready returns nil when the node is up, else why it is not.
+func (n *node) ready() error {
+	if why := n.state.Load(); why != nil {
+		return errors.New(*why)
+	}
+	return nil
+}
+
+// turned tells the core of this node's own part as a relay.
+func (n *node) turned(relay bool) {
+	n.exchange.SetMember(exchange.Member{
+		ID: n.host.ID(), Zone: n.cfg.ZoneName(), Seed: n.cfg.Seed, Relay: relay || n.cfg.Seed,
+	})
+}
+
+// connectedPeers are where the routing table starts from.
+func (n *node) connectedPeers() []peer.AddrInfo {
+	var out []peer.AddrInfo
+	for _, m := range n.topology.Members() {
+		if m.Connected {
+			out = append(out, peer.AddrInfo{ID: m.ID, Addrs: m.Addrs})
+		}
+	}
+	return out
+}
+
+func exchangeMember(m topology.Member) exchange.Member {
+	return exchange.Member{ID: m.ID, Zone: m.Zone, Seed: m.Seed, Relay: m.Relay, RTT: m.RTT, DataAddr: m.DataAddr}
+}
+
+// dataAddr is what members are told of the data port; host is "" if it listens on every address.
+func dataAddr(l net.Listener) (host string, port uint16, err error) {
+	a, ok := l.Addr().(*net.TCPAddr)
+	if !ok {
+		return "", 0, fmt.Errorf("--data-addr: %s is not a TCP address", l.Addr())
+	}
+	if !a.IP.IsUnspecified() {
+		host = a.AddrPort().Addr().Unmap().WithZone("").String()
+	}
+	return host, uint16(a.Port), nil
+}

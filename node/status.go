@@ -1,0 +1,78 @@
+package node
+
+import (
+	"time"
+
+	"github.com/meshd-project/meshd/exchange"
+	"github.com/meshd-project/meshd/node/topology"
+)
+
+// Status is /v1/status of the admin API. Fields are added, never renamed.
+type Status struct {
+	PeerID  string   `json:"peer_id"`
+	Zone    string   `json:"zone"`
+	Seed    bool     `json:"seed"`
+	Relay   bool     `json:"relay"`   // on the backbone
+	Peers   int      `json:"peers"`   // members connected
+	Members int      `json:"members"` // members known
+	Addrs   []string `json:"addrs"`   // that others reach it at
+	Uptime  float64  `json:"uptime_seconds"`
+
+	exchange.Status // bytes_in, bytes_out, origin_requests, duplicate_bytes, pulls, quarantined
+
+	Store StoreStatus `json:"store"`
+}
+
+// StoreStatus is what is on disk.
+type StoreStatus struct {
+	Bytes    int64 `json:"bytes"`
+	Capacity int64 `json:"capacity"` // bytes, 0 = no limit
+	Blobs    int   `json:"blobs"`    // complete
+	Partials int   `json:"partials"` // arriving or left by an earlier run
+}
+
+// Peer is one member in /v1/peers.
+type Peer struct {
+	PeerID    string   `json:"peer_id"`
+	Zone      string   `json:"zone"`
+	Seed      bool     `json:"seed"`
+	Relay     bool     `json:"relay"`
+	Connected bool     `json:"connected"`
+	RTT       float64  `json:"rtt_ms"` // 0 while unknown
+	DataAddr  string   `json:"data_addr"`
+	Addrs     []string `json:"addrs"`
+}
+
+func (n *node) status() Status {
+	u := n.store.Usage()
+	s := Status{
+		PeerID: n.host.ID().String(), Zone: n.cfg.ZoneName(), Seed: n.cfg.Seed, Relay: n.gossip.Relay(),
+		Peers: n.topology.Connected(), Members: len(n.topology.Members()), Addrs: []string{},
+		Uptime: time.Since(n.started).Seconds(),
+		Status: n.exchange.Status(),
+		Store:  StoreStatus{Bytes: u.Bytes, Capacity: u.Capacity, Blobs: u.Blobs, Partials: u.Partials},
+	}
+	for _, a := range n.host.Addrs() {
+		s.Addrs = append(s.Addrs, a.String())
+	}
+	return s
+}
+
+func (n *node) peers() []Peer {
+	out := []Peer{}
+	for _, m := range n.topology.Members() {
+		out = append(out, peerOf(m))
+	}
+	return out
+}
+
+func peerOf(m topology.Member) Peer {
+	p := Peer{
+		PeerID: m.ID.String(), Zone: m.Zone, Seed: m.Seed, Relay: m.Relay, Connected: m.Connected,
+		RTT: float64(m.RTT) / float64(time.Millisecond), DataAddr: m.DataAddr, Addrs: []string{},
+	}
+	for _, a := range m.Addrs {
+		p.Addrs = append(p.Addrs, a.String())
+	}
+	return p
+}
