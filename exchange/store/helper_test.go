@@ -58,7 +58,7 @@ func tempStore(t testing.TB, change ...func(*Config)) *Store {
 	return openStore(t, cfg)
 }
 
-// reopen closes the store and opens its directory again.
+// reopened closes the store and opens its directory again.
 func (s *Store) reopened(t testing.TB) *Store {
 	t.Helper()
 	if err := s.Close(); err != nil {
@@ -121,7 +121,7 @@ func fill(t testing.TB, p *Partial, data []byte, pieces ...int) {
 
 func proofOf(i int) []byte { return fmt.Appendf(nil, "proof of %d", i) }
 
-// store commits data whole.
+// keep commits data whole.
 func keep(t testing.TB, s *Store, data []byte) digest.Digest {
 	t.Helper()
 	p := begin(t, s, data)

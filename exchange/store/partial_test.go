@@ -7,9 +7,11 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -352,6 +354,84 @@ func TestConcurrentReset(t *testing.T) {
 	fill(t, p, data)
 	if err := p.Verify(context.Background()); err != nil {
 		t.Error(err)
+	}
+}
+
+// gateDisk holds writes to the data of partials until gate is closed.
+type gateDisk struct {
+	osDisk
+	gate chan struct{}
+}
+
+type gateFile struct {
+	file
+	gate chan struct{}
+}
+
+func (d gateDisk) Open(name string, flag int) (file, error) {
+	f, err := d.osDisk.Open(name, flag)
+	if err != nil || filepath.Ext(name) != "" {
+		return f, err
+	}
+	return gateFile{f, d.gate}, nil
+}
+
+func (f gateFile) WriteAt(b []byte, off int64) (int, error) {
+	<-f.gate
+	return f.file.WriteAt(b, off)
+}
+
+// Reset, Commit, Discard and Close must not overtake a write: its bytes would land among those of later pieces.
+// A second write of the same piece waits for the first.
+func TestWaitForWriters(t *testing.T) {
+	data := sample(1, 3*smallPieces)
+	for _, row := range []struct {
+		name string
+		call func(p *Partial) error
+		want error
+		have bool
+	}{
+		{"reset", (*Partial).Reset, nil, false},
+		{"close", (*Partial).Close, nil, true},
+		{"discard", (*Partial).Discard, nil, true},
+		{"write", func(p *Partial) error {
+			b, sum := pieceOf(p.layout, data, 1)
+			return p.WritePiece(1, b, sum, nil)
+		}, nil, true},
+		{"other write", func(p *Partial) error { return p.WritePiece(1, data[:smallPieces], Hash{1}, nil) }, ErrConflict, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				gate := make(chan struct{})
+				s, err := open(testConfig(t.TempDir()), gateDisk{gate: gate})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				p := begin(t, s, data)
+				go func() {
+					b, sum := pieceOf(p.layout, data, 1)
+					if err := p.WritePiece(1, b, sum, proofOf(1)); err != nil {
+						t.Error(err)
+					}
+				}()
+				synctest.Wait()
+				done := make(chan error, 1)
+				go func() { done <- row.call(p) }()
+				synctest.Wait()
+				if len(done) > 0 {
+					t.Error("did not wait")
+				}
+				close(gate)
+				if err := <-done; !errors.Is(err, row.want) {
+					t.Errorf("got %v, want %v", err, row.want)
+				}
+				synctest.Wait()
+				if p.Have(1) != row.have {
+					t.Errorf("piece held: %v", p.Have(1))
+				}
+			})
+		})
 	}
 }
 

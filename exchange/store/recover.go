@@ -43,7 +43,7 @@ func (s *Store) shrink() {
 	}
 	s.mu.Unlock()
 	if err != nil {
-		log.Warnw("store is over its capacity", "err", err)
+		log.Warnw("store stays over its capacity", "err", err)
 	}
 	s.erase(&out)
 }

@@ -101,10 +101,8 @@ func (s *Store) detach(e *entry, out *leaving) {
 	}
 	s.trashed++
 	trash := filepath.Join(s.paths.trash(), strconv.FormatUint(s.trashed, 10))
-	switch err := s.disk.Rename(data, trash); {
-	case err == nil:
-		out.files = append(out.files, trash)
-	case !errors.Is(err, fs.ErrNotExist):
+	out.files = append(out.files, trash)
+	if err := s.disk.Rename(data, trash); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		log.Warnw("blob not moved to trash", "blob", e.digest, "err", err)
 		s.remove(data)
 	}
