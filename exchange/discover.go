@@ -18,15 +18,16 @@ const (
 	provideAtOnce  = 2
 )
 
-// findProviders asks gossip, then discovery, and tells the core of holders as they become known.
-func (x *Exchange) findProviders(ctx context.Context, d digest.Digest) {
+// findProviders asks gossip, then discovery, and tells the core of holders as they become known. life is the
+// context of Run: control streams that a search opens outlive it.
+func (x *Exchange) findProviders(life context.Context, d digest.Digest) {
 	defer x.post(swarm.ProvidersFound{Digest: d, Done: true})
 	if x.gossip != nil {
 		var near []peer.AddrInfo
 		for _, id := range x.gossip.Holders(d) {
 			near = append(near, peer.AddrInfo{ID: id})
 		}
-		x.tellProviders(ctx, d, near)
+		x.tellProviders(life, d, near)
 	}
 	if x.providers == nil {
 		return
@@ -34,16 +35,16 @@ func (x *Exchange) findProviders(ctx context.Context, d digest.Digest) {
 	select {
 	case x.lookups <- struct{}{}:
 		defer func() { <-x.lookups }()
-	case <-ctx.Done():
+	case <-life.Done():
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, findTimeout)
+	ctx, cancel := context.WithTimeout(life, findTimeout)
 	defer cancel()
 	met := 0
 	err := x.providers.Find(ctx, d, func(found []peer.AddrInfo) {
 		found = found[:min(len(found), maxStrangers-met)]
 		met += len(found)
-		x.tellProviders(ctx, d, found)
+		x.tellProviders(life, d, found)
 	})
 	if err != nil && ctx.Err() == nil {
 		log.Debugw("search failed", "blob", d, "err", err)
@@ -51,14 +52,14 @@ func (x *Exchange) findProviders(ctx context.Context, d digest.Digest) {
 }
 
 // tellProviders hands providers to the core once their zones are known. Strangers are met at the same time.
-func (x *Exchange) tellProviders(ctx context.Context, d digest.Digest, found []peer.AddrInfo) {
-	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
+func (x *Exchange) tellProviders(life context.Context, d digest.Digest, found []peer.AddrInfo) {
+	ctx, cancel := context.WithTimeout(life, meetTimeout)
 	defer cancel()
 	met := make(chan peer.ID)
 	n := 0
 	for _, ai := range found {
 		if x.spawn(func() {
-			if !x.meet(ctx, ai) {
+			if !x.meet(ctx, life, ai) {
 				ai.ID = ""
 			}
 			met <- ai.ID

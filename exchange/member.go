@@ -163,7 +163,8 @@ func (x *Exchange) dataAddr(id peer.ID) (string, error) {
 }
 
 // meet makes sure that the zone of a peer is known, by an exchange of cards if need be. It reports whether it is.
-func (x *Exchange) meet(ctx context.Context, ai peer.AddrInfo) bool {
+// The stream that it may open lives as long as life.
+func (x *Exchange) meet(ctx, life context.Context, ai peer.AddrInfo) bool {
 	if ai.ID == x.self {
 		return false
 	}
@@ -180,7 +181,7 @@ func (x *Exchange) meet(ctx context.Context, ai peer.AddrInfo) bool {
 		x.mu.Unlock()
 		return true
 	}
-	o := x.outboxLocked(ctx, r)
+	o := x.outboxLocked(life, r)
 	carded := r.carded
 	x.mu.Unlock()
 	if o == nil {

@@ -15,8 +15,9 @@ import (
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 )
 
-// alpn keeps the data port apart from libp2p's own TLS: a certificate good for one is good for the other.
-const alpn = "meshd-data/1"
+// alpn keeps the data port apart from libp2p's own TLS: a certificate good for one is good for the other. net/http
+// refuses to speak under any other name.
+const alpn = "http/1.1"
 
 // tlsConfig returns a single-use config for a connection with a peer; any peer if remote is "".
 func (x *Exchange) tlsConfig(remote peer.ID) *tls.Config {

@@ -23,7 +23,7 @@
 //	Card    = zone string, flags (1 seed, 2 relay), data port number
 //	Hello   = digest, size, flags (1 no range, 2 want, 4 reply), load byte, bitmap
 //	          bitmap: 1 byte 0 empty, 1 full, 2 followed by ceil(pieces/8) bytes, piece 0 in the lowest bit;
-//	          absent while the size is unknown
+//	          absent while the size is unknown; decodes to the number of pieces that the size gives
 //	Have    = digest, load byte, units
 //	Bye     = digest
 //	Join    = digest, flags (1 want)

@@ -212,6 +212,8 @@ func (e *encoder) hello(m swarm.Hello) {
 	n := swarm.LayoutOf(m.Size).Pieces()
 	switch {
 	case m.Size < 0 && m.Have.Len() == 0:
+	case m.Have.Len() == 0: // a sender that knows the size and has no room yet
+		e.byte(bitmapEmpty)
 	case m.Have.Len() != n:
 		e.fail("bitmap of %d pieces for %d bytes", m.Have.Len(), m.Size)
 	case m.Have.Count() == 0:

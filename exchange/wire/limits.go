@@ -21,7 +21,7 @@ const (
 	MaxMembers = 512
 	MaxDenials = 4 << 10
 
-	// maxUnit bounds first and count of a run: the number of pieces of a blob of swarm.MaxBlobSize, twice.
+	// maxUnit bounds the end of a run: more than a blob of swarm.MaxBlobSize has pieces.
 	maxUnit = 1 << 20
 )
 

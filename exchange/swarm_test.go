@@ -1,0 +1,423 @@
+package exchange
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/meshd-project/meshd/exchange/swarm"
+	"github.com/meshd-project/meshd/exchange/wire"
+	"github.com/opencontainers/go-digest"
+)
+
+// TestWarmPeer has one node get a blob from another one that has it, without a byte from the origin.
+func TestWarmPeer(t *testing.T) {
+	for _, size := range []int{300, 1 << 20, 12<<20 + 5} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			data, d := content(size, 20)
+			o := newOrigin(data)
+			a := startNode(t, nodeConfig{zone: "a", origin: o})
+			b := startNode(t, nodeConfig{zone: "a", origin: o})
+			mesh(t, a, b)
+			a.mustPull(want(d, -1), data)
+			eventually(t, "complete", func() bool { _, ok := a.Stat(d); return ok })
+			began := time.Now()
+			b.mustPull(want(d, int64(size)), data)
+			t.Logf("%v", time.Since(began))
+			if o.sent.Load() != int64(size) {
+				t.Errorf("origin sent %s copies", copies(o, data))
+			}
+			if in, out := b.Status().BytesIn, a.Status().BytesOut; in.Zone != int64(size) || out.Zone != int64(size) {
+				t.Errorf("in %+v, out %+v", in, out)
+			}
+		})
+	}
+}
+
+// TestRestartedPeerServes checks that a node tells of what it had on disk before it started.
+func TestRestartedPeerServes(t *testing.T) {
+	data, d := content(5<<20, 21)
+	o := newOrigin(data)
+	dir := t.TempDir()
+	a := startNode(t, nodeConfig{zone: "a", origin: o, dir: dir})
+	a.mustPull(want(d, -1), data)
+	a.stop()
+	a = startNode(t, nodeConfig{zone: "a", origin: o, dir: dir})
+	b := startNode(t, nodeConfig{zone: "a", origin: o})
+	mesh(t, a, b)
+	b.mustPull(want(d, -1), data)
+	if o.sent.Load() != int64(len(data)) {
+		t.Errorf("origin sent %s copies", copies(o, data))
+	}
+}
+
+// TestColdCrowd has nodes of two zones ask for one cold blob at once: the origin sends it once, and every zone
+// but the first imports it once.
+func TestColdCrowd(t *testing.T) {
+	for name, row := range map[string]struct {
+		nodes, seeds, zones, size int
+		known                     bool
+	}{
+		"2 nodes":                      {nodes: 2, zones: 1, size: 16 << 20},
+		"8 nodes, no seed":             {nodes: 8, zones: 1, size: 32 << 20},
+		"8 nodes, no seed, size known": {nodes: 8, zones: 1, size: 32 << 20, known: true},
+		"8 nodes, 1 seed":              {nodes: 8, seeds: 1, zones: 1, size: 32 << 20, known: true},
+		"8 nodes, 2 seeds, 2 zones":    {nodes: 8, seeds: 2, zones: 2, size: 32 << 20, known: true},
+		"8 nodes, one piece":           {nodes: 8, zones: 1, size: 700 << 10, known: true},
+		"8 nodes, one piece, 1 seed":   {nodes: 8, seeds: 1, zones: 1, size: 700 << 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			data, d := content(row.size, 22)
+			o := newOrigin(data)
+			var nodes []*node
+			for i := range row.nodes {
+				nodes = append(nodes, startNode(t, nodeConfig{
+					zone: fmt.Sprintf("z%d", i%row.zones), seed: i < row.seeds, origin: o,
+				}))
+			}
+			mesh(t, nodes...)
+			w := want(d, -1)
+			if row.known {
+				w.Size = int64(row.size)
+			}
+			began := time.Now()
+			pullAll(nodes, w, data)
+			t.Logf("%v, %d requests, origin copies %s", time.Since(began), o.requests.Load(), copies(o, data))
+			if o.sent.Load() != int64(row.size) {
+				t.Errorf("origin sent %s copies in %d requests", copies(o, data), o.requests.Load())
+			}
+			var sum Status
+			imports := map[string]int64{}
+			for _, n := range nodes {
+				st := n.Status()
+				sum.BytesIn.Zone += st.BytesIn.Zone
+				sum.BytesOut.Zone += st.BytesOut.Zone
+				sum.BytesIn.OtherZone += st.BytesIn.OtherZone
+				sum.BytesOut.OtherZone += st.BytesOut.OtherZone
+				sum.BytesIn.Origin += st.BytesIn.Origin
+				sum.DuplicateBytes += st.DuplicateBytes
+				imports[n.cfg.Zone] += st.BytesIn.OtherZone + st.BytesIn.Origin
+			}
+			t.Logf("in %+v, out %+v, duplicate %d, into zones %v", sum.BytesIn, sum.BytesOut, sum.DuplicateBytes, imports)
+			if sum.BytesIn.Origin != o.sent.Load() {
+				t.Errorf("accounts say %d bytes from the origin, it sent %d", sum.BytesIn.Origin, o.sent.Load())
+			}
+			for zone, n := range imports {
+				if float64(n) > 1.02*float64(row.size) {
+					t.Errorf("%s imported %.3f copies", zone, float64(n)/float64(row.size))
+				}
+			}
+		})
+	}
+}
+
+// TestSeedOfOtherZone has nodes of a zone without a seed pull what only a seed elsewhere can fetch.
+func TestSeedOfOtherZone(t *testing.T) {
+	data, d := content(8<<20, 23)
+	o := newOrigin(data)
+	seed := startNode(t, nodeConfig{zone: "a", seed: true, origin: o})
+	down := newOrigin()
+	down.fail = errors.New("no route to origin")
+	b := startNode(t, nodeConfig{zone: "b", origin: down})
+	c := startNode(t, nodeConfig{zone: "b", origin: down})
+	mesh(t, seed, b, c)
+	pullAll([]*node{b, c}, want(d, int64(len(data))), data)
+	if o.sent.Load() != int64(len(data)) {
+		t.Errorf("origin sent %s copies", copies(o, data))
+	}
+	if in := b.Status().BytesIn.OtherZone + c.Status().BytesIn.OtherZone; in != int64(len(data)) {
+		t.Errorf("zone b imported %d of %d bytes", in, len(data))
+	}
+}
+
+// TestSeedRefusesUnlisted checks that peers cannot have a seed fetch from any registry they like.
+func TestSeedRefusesUnlisted(t *testing.T) {
+	data, d := content(1<<20, 24)
+	o := newOrigin(data)
+	seed := startNode(t, nodeConfig{zone: "a", seed: true, origin: o})
+	none := newOrigin()
+	n := startNode(t, nodeConfig{zone: "a", origin: none})
+	mesh(t, seed, n)
+	w := want(d, -1)
+	w.Origin.Registry = "internal.example"
+	if _, err := n.pull(w); !errors.Is(err, errNotFoundAtOrigin) {
+		t.Errorf("got %v", err)
+	}
+	if o.requests.Load() != 0 {
+		t.Error("the seed asked an unlisted registry")
+	}
+}
+
+// TestNotFoundAnywhere has many nodes ask for what does not exist.
+func TestNotFoundAnywhere(t *testing.T) {
+	o := newOrigin()
+	var nodes []*node
+	for i := range 4 {
+		nodes = append(nodes, startNode(t, nodeConfig{zone: "a", seed: i == 0, origin: o}))
+	}
+	mesh(t, nodes...)
+	began := time.Now()
+	for _, n := range nodes {
+		_, err := n.pull(want(digest.FromString("nothing"), -1))
+		var refused *RefusedError
+		if !errors.Is(err, errNotFoundAtOrigin) && !errors.As(err, &refused) {
+			t.Errorf("got %v", err)
+		}
+	}
+	t.Logf("%v, %d requests", time.Since(began), o.requests.Load())
+}
+
+// badListener breaks the data port of a node: corrupt flips a byte of what it sends, after limit bytes it hangs up.
+type badListener struct {
+	net.Listener
+	conns func(net.Conn) net.Conn
+}
+
+func (l *badListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return l.conns(c), nil
+}
+
+type hangUp struct {
+	net.Conn
+	left *atomic.Int64
+}
+
+func (c hangUp) Write(p []byte) (int, error) {
+	if c.left.Add(-int64(len(p))) < 0 {
+		_ = c.Close()
+		return 0, io.ErrClosedPipe
+	}
+	return c.Conn.Write(p)
+}
+
+// TestProviderDiesMidPiece has the only provider hang up after a while; the origin gives the rest.
+func TestProviderDiesMidPiece(t *testing.T) {
+	data, d := content(16<<20, 25)
+	o := newOrigin(data)
+	var left atomic.Int64
+	left.Store(3<<20 + 1000)
+	a := startNode(t, nodeConfig{zone: "a", origin: o, listen: func(l net.Listener) net.Listener {
+		return &badListener{l, func(c net.Conn) net.Conn { return hangUp{c, &left} }}
+	}})
+	b := startNode(t, nodeConfig{zone: "a", origin: o})
+	mesh(t, a, b)
+	a.mustPull(want(d, -1), data)
+	eventually(t, "complete", func() bool { _, ok := a.Stat(d); return ok })
+	began := time.Now()
+	b.mustPull(want(d, int64(len(data))), data)
+	st := b.Status()
+	t.Logf("%v: in %+v, duplicate %d", time.Since(began), st.BytesIn, st.DuplicateBytes)
+	if st.BytesIn.Zone < 2<<20 {
+		t.Error("nothing came from the peer")
+	}
+}
+
+// TestProviderVanishes kills a node while others pull from it.
+func TestProviderVanishes(t *testing.T) {
+	data, d := content(24<<20, 26)
+	o := newOrigin(data)
+	o.slow = time.Millisecond
+	var nodes []*node
+	for i := range 4 {
+		nodes = append(nodes, startNode(t, nodeConfig{zone: "a", seed: i == 0, origin: o}))
+	}
+	mesh(t, nodes...)
+	done := make(chan struct{})
+	go func() { defer close(done); pullAll(nodes[1:], want(d, int64(len(data))), data) }()
+	eventually(t, "half way", func() bool { return nodes[1].Status().ClientBytes > 6<<20 })
+	began := time.Now()
+	nodes[0].stop()
+	<-done
+	t.Logf("%v after the seed died: origin copies %s", time.Since(began), copies(o, data))
+	if c := float64(o.sent.Load()) / float64(len(data)); c > 1.3 {
+		t.Errorf("origin sent %.3f copies", c)
+	}
+}
+
+// doctor makes a node serve data as the blob d, whatever it is, and attest hash(piece) for each piece.
+func doctor(t *testing.T, n *node, d digest.Digest, data []byte, hash func([]byte) swarm.Hash) {
+	t.Helper()
+	size := int64(len(data))
+	l := swarm.LayoutOf(size)
+	p, err := n.st.Begin(d, size, l.PieceSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := n.sessionFor(d)
+	f, err := p.OpenFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range l.Pieces() {
+		off, k := l.Span(swarm.PieceIndex(i))
+		sum := hash(data[off : off+k])
+		att, err := n.notary.attest(d, size, swarm.PieceIndex(i), sum)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.WritePiece(i, data[off:off+k], sum, att.Proof()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.mu.Lock()
+	s.part, s.file, s.phase, s.size, s.layout = p, f, filling, size, l
+	s.have = swarm.FullBitmap(l.Pieces())
+	s.held = l.Pieces()
+	s.mu.Unlock()
+	n.post(swarm.Held{Digest: d, Size: size, Have: swarm.FullBitmap(l.Pieces())})
+}
+
+// TestLiar has a node that says it has the blob and sends other bytes than it attests: it is isolated, nothing of
+// its bytes is kept, and the blob comes from elsewhere.
+func TestLiar(t *testing.T) {
+	data, d := content(8<<20, 27)
+	o := newOrigin(data)
+	a := startNode(t, nodeConfig{zone: "a", origin: o})
+	b := startNode(t, nodeConfig{zone: "a", origin: o})
+	doctor(t, a, d, data, func(b []byte) swarm.Hash { return swarm.Hash{1, 2, 3} })
+	mesh(t, a, b)
+	began := time.Now()
+	b.mustPull(want(d, int64(len(data))), data)
+	st := b.Status()
+	t.Logf("%v: in %+v, wasted %d", time.Since(began), st.BytesIn, st.DuplicateBytes)
+	if len(st.Quarantined) != 1 || st.Quarantined[0].Peer != a.host.ID() {
+		t.Errorf("quarantined: %+v", st.Quarantined)
+	}
+	if st.BytesIn.Origin != int64(len(data)) || st.DuplicateBytes == 0 {
+		t.Errorf("in %+v, wasted %d", st.BytesIn, st.DuplicateBytes)
+	}
+	if resp, err := get(a, b, d, 0); err != nil || resp != 403 {
+		t.Errorf("a quarantined peer gets %d, %v", resp, err)
+	}
+}
+
+// get has node a ask node b for a piece, past a's core, and returns the status.
+func get(a, b *node, d digest.Digest, i swarm.PieceIndex) (int, error) {
+	resp, err := a.client.Get("https://" + peerHost(b.host.ID()) + wire.PiecePath(d, i))
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode, err
+}
+
+// TestLyingAttester has a node attest wrong bytes that hash as it says: only the whole gives it away. It is found
+// out, the blob comes from elsewhere, and readers never see a wrong blob end cleanly.
+func TestLyingAttester(t *testing.T) {
+	data, d := content(8<<20, 28)
+	wrong := bytes.Clone(data)
+	wrong[5<<20] ^= 1
+	o := newOrigin(data)
+	a := startNode(t, nodeConfig{zone: "a", origin: newOrigin()})
+	b := startNode(t, nodeConfig{zone: "a", origin: o})
+	doctor(t, a, d, wrong, func(b []byte) swarm.Hash { return sha256.Sum256(b) })
+	mesh(t, a, b)
+	got, err := b.pull(want(d, int64(len(data))))
+	t.Logf("first: %d bytes, %v: %+v", len(got), err, b.Status().BytesIn)
+	if err == nil && !bytes.Equal(got, data) {
+		t.Fatal("a wrong blob ended cleanly")
+	}
+	if err != nil && !errors.Is(err, ErrRestarted) {
+		t.Errorf("got %v", err)
+	}
+	b.mustPull(want(d, int64(len(data))), data)
+	st := b.Status()
+	if st.BytesIn.Origin != int64(len(data)) || st.BytesIn.Zone != int64(len(data)) {
+		t.Errorf("in %+v", st.BytesIn)
+	}
+	if len(st.Quarantined) != 1 || st.Quarantined[0].Peer != a.host.ID() {
+		t.Errorf("quarantined: %+v", st.Quarantined)
+	}
+}
+
+// TestStrangersGetNothing checks that the data port answers members with a control connection only.
+func TestStrangersGetNothing(t *testing.T) {
+	data, d := content(1<<20, 29)
+	a := startNode(t, nodeConfig{zone: "a", origin: newOrigin(data)})
+	b := startNode(t, nodeConfig{zone: "a"})
+	a.mustPull(want(d, -1), data)
+	b.SetMember(a.member) // but no connection
+	code := func() int {
+		code, err := get(b, a, d, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return code
+	}
+	if code := code(); code != 403 {
+		t.Errorf("stranger got %d", code)
+	}
+	mesh(t, a, b)
+	eventually(t, "a member is served", func() bool { return code() == 200 })
+	// Another identity behind the address is not who was asked for.
+	c := startNode(t, nodeConfig{})
+	b.SetMember(Member{ID: c.host.ID(), DataAddr: a.member.DataAddr})
+	if code, err := get(b, c, d, 0); err == nil {
+		t.Errorf("an impostor was believed: %d", code)
+	}
+}
+
+// fakeProviders is a DHT that everybody shares.
+type fakeProviders struct {
+	self  peer.AddrInfo
+	table *providerTable
+}
+
+type providerTable struct {
+	holders chan map[digest.Digest][]peer.AddrInfo // a lock with content
+}
+
+func newTable() *providerTable {
+	t := &providerTable{holders: make(chan map[digest.Digest][]peer.AddrInfo, 1)}
+	t.holders <- map[digest.Digest][]peer.AddrInfo{}
+	return t
+}
+
+func (p *fakeProviders) Find(_ context.Context, d digest.Digest, found func([]peer.AddrInfo)) error {
+	m := <-p.table.holders
+	list := append([]peer.AddrInfo(nil), m[d]...)
+	p.table.holders <- m
+	found(list)
+	return nil
+}
+
+func (p *fakeProviders) Provide(_ context.Context, d digest.Digest, _ bool) error {
+	m := <-p.table.holders
+	m[d] = append(m[d], p.self)
+	p.table.holders <- m
+	return nil
+}
+
+// TestStrangerFoundByDiscovery has a node get a blob from one that it knows from the DHT alone: no topology told
+// of it, so they exchange cards.
+func TestStrangerFoundByDiscovery(t *testing.T) {
+	data, d := content(6<<20, 30)
+	table := newTable()
+	pa, pb := &fakeProviders{table: table}, &fakeProviders{table: table}
+	o := newOrigin(data)
+	a := startNode(t, nodeConfig{zone: "a", origin: o, find: pa})
+	b := startNode(t, nodeConfig{zone: "a", find: pb})
+	other := startNode(t, nodeConfig{zone: "a"})
+	mesh(t, b, other) // b searches only if it is not alone
+	pa.self = peer.AddrInfo{ID: a.host.ID(), Addrs: a.host.Addrs()}
+	pb.self = peer.AddrInfo{ID: b.host.ID(), Addrs: b.host.Addrs()}
+	a.mustPull(want(d, -1), data)
+	_ = pa.Provide(context.Background(), d, false)
+	b.mustPull(want(d, -1), data)
+	if in := b.Status().BytesIn; in.Zone != int64(len(data)) {
+		t.Errorf("in %+v", in)
+	}
+}
