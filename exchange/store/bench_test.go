@@ -12,7 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// benchDir is a directory on the disk that MESHD_BENCH_DIR names, else where temporary files go.
+// benchStore opens a store on the disk of MESHD_BENCH_DIR, or else of temporary files.
 func benchStore(b *testing.B) *Store {
 	b.Helper()
 	dir, err := os.MkdirTemp(os.Getenv("MESHD_BENCH_DIR"), "store")
