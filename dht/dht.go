@@ -20,6 +20,8 @@ import (
 
 var log = logging.Logger("meshd/dht")
 
+var quiet sync.Once
+
 // Config is what New needs; the zero value of a field stands for its default.
 type Config struct {
 	// Zone is the zone whose keys this node announces under and looks up first.
@@ -83,6 +85,10 @@ type DHT struct {
 // New starts the node's part in the table on h, in server mode. It owns none of h.
 func New(h host.Host, cfg Config) (*DHT, error) {
 	cfg = cfg.withDefaults()
+	quiet.Do(func() {
+		// It warns at every refresh that a node without peers has no peers.
+		_ = logging.SetLogLevel("dht/RtRefreshManager", "error")
+	})
 	k, err := kad.New(h,
 		kad.Mode(kad.ModeServer),
 		kad.ProtocolPrefix(cfg.Prefix),

@@ -148,10 +148,6 @@ func (r *Records) Query(_ context.Context, q dsq.Query) (dsq.Results, error) {
 		}
 	}
 	r.mu.RUnlock()
-	q.Prefix = "" // done
-	if len(q.Orders) == 0 {
-		q.Orders = []dsq.Order{dsq.OrderByKey{}}
-	}
 	return dsq.NaiveQueryApply(q, dsq.ResultsWithEntries(q, entries)), nil
 }
 
