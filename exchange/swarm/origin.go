@@ -300,6 +300,7 @@ func (c *Core) originPiece(e OriginPiece) {
 		b.stripes[u] = claim{}
 		c.tell(b, ScopeOrigin, ClaimDone, []uint32{u})
 	}
+	c.checkWhole(b)
 	c.work(b)
 }
 

@@ -304,6 +304,7 @@ func (c *Core) arrived(e PieceArrived) {
 	if imported {
 		c.zoneDone(b, []uint32{uint32(e.Piece)})
 	}
+	c.checkWhole(b)
 	c.work(b)
 }
 
@@ -317,7 +318,8 @@ func (c *Core) timed(m *member, took time.Duration) {
 	c.pieceTime += (took - c.pieceTime) * 3 / 10
 }
 
-// got notes a new piece: what else is under way for it is cancelled, neighbours are told.
+// got notes a new piece: what else is under way for it is cancelled, neighbours are told. The caller tells the
+// arbiters that its claims are done and then calls checkWhole, which releases whatever claims are left.
 func (c *Core) got(b *blob, i PieceIndex) {
 	c.cancelRequests(b, i)
 	b.carriedBy(i, 0)
@@ -332,7 +334,6 @@ func (c *Core) got(b *blob, i PieceIndex) {
 			b.flushAt = c.now // the first piece makes this node a provider: at once
 		}
 	}
-	c.checkWhole(b)
 }
 
 // failed handles a request that ended without a piece.
