@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,16 +57,17 @@ func runProxy(args []string) int {
 	return 1
 }
 
+// bufferPool is httputil's interface to what it copies with.
 type bufferPool struct{ pool sync.Pool }
 
 func (b *bufferPool) Get() []byte {
-	if buf, ok := b.pool.Get().([]byte); ok {
-		return buf
+	if buf, ok := b.pool.Get().(*[]byte); ok {
+		return *buf
 	}
 	return make([]byte, 256<<10)
 }
 
-func (b *bufferPool) Put(buf []byte) { b.pool.Put(buf) }
+func (b *bufferPool) Put(buf []byte) { b.pool.Put(&buf) }
 
 // proxy stands before a registry, counts and misbehaves.
 type proxy struct {
@@ -151,6 +153,7 @@ func (w *proxyWriter) Write(b []byte) (int, error) {
 	}
 	how := w.proxy.behaviour()
 	if how.Corrupt == w.digest && len(b) > 0 {
+		b = bytes.Clone(b)
 		b[len(b)/2] ^= 1
 	}
 	w.proxy.pace(len(b))

@@ -100,6 +100,11 @@ func (c *Command) run(ctx context.Context, m *mesh, std Streams) error {
 		return err
 	}
 	r := newReport(img, results, after.BlobBytes-before.BlobBytes)
+	for _, x := range results {
+		if x.err != nil {
+			fmt.Fprintf(std.Err, "--- end of the log of %s\n%s", x.node.name, tail(x.node.log, 3000))
+		}
+	}
 	r.write(std.Out)
 	return r.verdict()
 }

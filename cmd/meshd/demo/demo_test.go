@@ -88,8 +88,9 @@ func TestImageSeed(t *testing.T) {
 		}
 		return d.String()
 	}
-	if digest(7) != digest(7) || digest(7) == digest(8) {
-		t.Errorf("seed 7: %s, %s; seed 8: %s", digest(7), digest(7), digest(8))
+	first, again, other := digest(7), digest(7), digest(8)
+	if first != again || first == other {
+		t.Errorf("seed 7: %s, %s; seed 8: %s", first, again, other)
 	}
 }
 

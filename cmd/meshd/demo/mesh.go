@@ -3,7 +3,6 @@ package demo
 import (
 	"bufio"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/meshd-project/meshd/node"
 )
 
 const (
@@ -76,9 +77,11 @@ func (m *mesh) start(ctx context.Context, nodes, zones, seedsPerZone int) error 
 }
 
 func writeKey(path string) error {
-	var key [32]byte
-	rand.Read(key[:])
-	return os.WriteFile(path, fmt.Appendf(nil, "/key/swarm/psk/1.0.0/\n/base16/\n%x\n", key), 0o600)
+	key, err := node.NewMeshKey()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(key), 0o600)
 }
 
 func (m *mesh) startRegistry() error {
@@ -132,7 +135,7 @@ func (m *mesh) writeBootstrap(ctx context.Context, n *meshNode) error {
 	if err := n.wait(ctx, func() bool { return n.ready(ctx) }); err != nil {
 		return err
 	}
-	addr, err := os.ReadFile(filepath.Join(n.dir, "peer.addr"))
+	addr, err := os.ReadFile(filepath.Join(n.dir, node.PeerAddrFile))
 	if err != nil {
 		return err
 	}
