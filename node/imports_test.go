@@ -1,0 +1,64 @@
+package node
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/meshd-project/meshd"
+
+// allowed lists, for each package, the packages of this module that it may import. Imports run downwards only:
+// cmd -> node -> {mirror, seed, dht, exchange} -> exchange/{swarm, wire, store}. Packages that are missing here,
+// those of the tests aside, fail the test: say where a new one stands.
+var allowed = map[string][]string{
+	"cmd/meshd":                {"cmd/meshd/demo", "node", "netsim"},
+	"cmd/meshd/demo":           {"node"},
+	"node":                     {"node/admin", "node/topology", "mirror", "mirror/proxy", "seed", "seed/origin", "dht", "dht/gossip", "exchange", "exchange/store", "exchange/swarm"},
+	"node/topology":            {"dht/gossip"},
+	"node/admin":               {},
+	"mirror":                   {},
+	"mirror/proxy":             {"mirror"},
+	"seed":                     {"exchange", "exchange/store"},
+	"seed/origin":              {},
+	"dht":                      {},
+	"dht/gossip":               {},
+	"exchange":                 {"exchange/swarm", "exchange/wire", "exchange/store"},
+	"exchange/wire":            {"exchange/swarm"},
+	"exchange/store":           {},
+	"exchange/store/storetest": {"exchange/store"},
+	"exchange/swarm":           {},
+	"exchange/swarm/swarmtest": {"exchange/swarm"},
+	"netsim":                   {"exchange/swarm", "exchange/swarm/swarmtest"},
+	"netsim/lab":               {},
+	"e2e":                      {},
+}
+
+// cidUsers are the only packages that may name content by CID.
+var cidUsers = []string{"dht"}
+
+func TestImportsRunDownwards(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, module+"/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		pkg := strings.TrimPrefix(fields[0], module+"/")
+		may, ok := allowed[pkg]
+		if !ok {
+			t.Errorf("%s is not in the table", pkg)
+			continue
+		}
+		for _, imp := range fields[1:] {
+			inner, ours := strings.CutPrefix(imp, module+"/")
+			if ours && !slices.Contains(may, inner) {
+				t.Errorf("%s must not import %s", pkg, inner)
+			}
+			if imp == "github.com/ipfs/go-cid" && !slices.Contains(cidUsers, pkg) {
+				t.Errorf("%s must not import go-cid: content has digests there", pkg)
+			}
+		}
+	}
+}
