@@ -216,19 +216,7 @@ func (h *Handle) Close() error {
 
 // openAt opens the session's file for a reader; it fails if there is none yet.
 func (s *session) openAt(off int64) (*os.File, error) {
-	s.mu.Lock()
-	p, b := s.part, s.blob
-	s.mu.Unlock()
-	var f *os.File
-	var err error
-	switch {
-	case b != nil:
-		f, err = b.OpenFile()
-	case p != nil:
-		f, err = p.OpenFile()
-	default:
-		return nil, errMoved
-	}
+	f, err := s.openFile()
 	if err != nil {
 		return nil, err
 	}
@@ -237,4 +225,17 @@ func (s *session) openAt(off int64) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// openFile opens the blob, or the partial that becomes it. Neither is closed while s.mu is held.
+func (s *session) openFile() (*os.File, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.blob != nil:
+		return s.blob.OpenFile()
+	case s.part != nil:
+		return s.part.OpenFile()
+	}
+	return nil, errMoved
 }
