@@ -1,0 +1,153 @@
+package netsim
+
+import (
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/meshd-project/meshd/exchange/swarm"
+)
+
+func (h *host) blob(d digest.Digest) int32 { return h.w.layers.find(d) }
+
+// start tells the core whom the node knows and what is on its disk.
+func (h *host) start() {
+	for _, i := range h.w.byID {
+		if i != h.id && h.knows(i) && !h.w.hosts[i].dead {
+			h.step(h.w.t.member(h.id, i))
+		}
+	}
+	for b := range h.pulls {
+		if p := &h.pulls[b]; p.count > 0 {
+			p.opened = p.full()
+			if p.full() {
+				h.step(swarm.Held{Digest: h.w.layers.list[b].digest, Size: h.w.layers.list[b].layout.Size, Have: p.have.Clone()})
+				h.share(shareHoldingGlobal, int32(b))
+			}
+		}
+	}
+}
+
+func (h *host) knows(i int32) bool {
+	if known, ok := h.extra[i]; ok {
+		return known
+	}
+	return h.w.t.knows(h.id, i)
+}
+
+// meet names a peer to the core before anything of it, if it did not know it.
+func (h *host) meet(i int32) {
+	if !h.knows(i) {
+		h.know(i)
+	}
+}
+
+func (h *host) know(i int32) {
+	if h.extra == nil {
+		h.extra = map[int32]bool{}
+	}
+	if h.w.t.knows(h.id, i) {
+		delete(h.extra, i)
+	} else {
+		h.extra[i] = true
+	}
+	h.step(h.w.t.member(h.id, i))
+}
+
+func (h *host) lose(i int32) {
+	if !h.knows(i) {
+		return
+	}
+	if h.extra == nil {
+		h.extra = map[int32]bool{}
+	}
+	h.extra[i] = false
+	delete(h.peers, i)
+	delete(h.dialled, i)
+	h.step(swarm.MemberLost{ID: h.peer(i)})
+}
+
+// send carries a message to a peer. One to a peer that was not known waits for the connection.
+func (h *host) send(to swarm.PeerID, m swarm.Message) {
+	i := h.w.t.indexOf(to)
+	if i < 0 || i == h.id {
+		return
+	}
+	if h.w.t.nodes[h.id].lie == lieBoast {
+		m = boast(m)
+	}
+	h.counts.msgs++
+	h.counts.msgBytes += int64(messageSize(m))
+	var wait time.Duration
+	if !h.knows(i) {
+		wait = 2 * h.w.t.rtt(h.id, i)
+	}
+	h.ship(i, wait, event{kind: evMessage, msg: m})
+}
+
+// ship has an event reach another node when a message sent after a wait would.
+func (h *host) ship(to int32, wait time.Duration, ev event) {
+	at := h.now.Add(wait + h.w.t.flight(h.id, to))
+	if until := h.w.cutBetween(h.id, to); until > h.now {
+		if until.Sub(h.now) > h.w.t.s.Delays.Detect.std() {
+			return // the connection is lost before it heals
+		}
+		at = until.Add(at.Sub(h.now) + retransmission)
+	}
+	if loss := float64(h.w.t.s.Network.Loss); loss > 0 {
+		at = h.delayed(to, at, loss)
+	}
+	ev.at, ev.node, ev.from = at, to, h.id
+	h.emit(ev)
+}
+
+// retransmission is the least time after which TCP sends again what nothing follows.
+const retransmission = 200 * time.Millisecond
+
+// delayed returns when a message arrives on a lossy path: a lost one is sent again, those behind it wait.
+func (h *host) delayed(to int32, at swarm.Time, loss float64) swarm.Time {
+	for h.rng.Float64() < loss {
+		at = at.Add(max(retransmission, 2*h.w.t.rtt(h.id, to)))
+	}
+	if h.inOrder == nil {
+		h.inOrder = map[int32]swarm.Time{}
+	}
+	at = max(at, h.inOrder[to])
+	h.inOrder[to] = at
+	return at
+}
+
+// boast turns what a node says of its pieces into a claim to all.
+func boast(m swarm.Message) swarm.Message {
+	if hello, ok := m.(swarm.Hello); ok && hello.Size >= 0 {
+		hello.Have = swarm.FullBitmap(swarm.LayoutOf(hello.Size).Pieces())
+		return hello
+	}
+	return m
+}
+
+// providers hands the core what discovery found; strangers are named first.
+func (h *host) providers(ev *event) {
+	found := swarm.ProvidersFound{Digest: h.w.layers.list[ev.blob].digest, Done: ev.flag&okay != 0}
+	list, _ := ev.msg.([]int32)
+	for _, i := range list {
+		if i != h.id {
+			h.meet(i)
+			found.Peers = append(found.Peers, h.w.t.names[i])
+		}
+	}
+	h.step(found)
+}
+
+// conn returns what this node, as a sender, knows of its connections to a peer.
+func (h *host) conn(to int32) *conn {
+	c := h.peers[to]
+	if c == nil {
+		if h.peers == nil {
+			h.peers = map[int32]*conn{}
+		}
+		c = &conn{}
+		h.peers[to] = c
+	}
+	return c
+}

@@ -1,0 +1,223 @@
+package netsim
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/meshd-project/meshd/exchange/swarm"
+)
+
+// Result is what a run showed. Times are of judged hosts, from the arrival of each: not of slow classes, liars and
+// those that were killed. Copies are multiples of the image's size.
+type Result struct {
+	Scenario string `json:"scenario"`
+	System   string `json:"system"`
+	Seed     uint64 `json:"seed"`
+
+	Nodes  int     `json:"nodes"`
+	Zones  int     `json:"zones"`
+	Bytes  int64   `json:"bytes"` // of the image
+	BoundS float64 `json:"bound_s"`
+	Bound  string  `json:"bound_by"`
+
+	MedianS float64 `json:"median_s"`
+	P99S    float64 `json:"p99_s"`
+	LastS   float64 `json:"last_s"`
+	// LastOverBound is LastS / BoundS, and so on.
+	MedianOverBound float64 `json:"median_over_bound"`
+	P99OverBound    float64 `json:"p99_over_bound"`
+	LastOverBound   float64 `json:"last_over_bound"`
+	EndS            float64 `json:"end_s"` // when the last host had it, from the first arrival
+	FirstByteS      float64 `json:"first_byte_s"`
+	FirstByteP99S   float64 `json:"first_byte_p99_s"`
+
+	OriginCopies   float64 `json:"origin_copies"`
+	OriginRequests int64   `json:"origin_requests"`
+	// ZoneCopies is the mean over the zones that do not hold the origin.
+	ZoneCopies    float64            `json:"zone_copies"`
+	ZoneCopiesMax float64            `json:"zone_copies_max"`
+	IntoZone      map[string]float64 `json:"into_zone"`
+	// Duplicates is the share of the bytes moved that nobody needed: twice, wrong, or stopped on the way.
+	Duplicates float64          `json:"duplicates"`
+	BySource   map[string]int64 `json:"bytes_by_source"`
+
+	Messages      int64   `json:"control_messages"`
+	MessageBytes  int64   `json:"control_bytes"`
+	MessageShare  float64 `json:"control_share"` // of the bytes moved
+	Requests      int64   `json:"piece_requests"`
+	Busy          int64   `json:"piece_busy"`
+	Completed     int     `json:"completed"`
+	Failed        int     `json:"failed"`
+	Killed        int     `json:"killed"`
+	SlowCompleted int     `json:"slow_completed"`
+	WrongBytes    int64   `json:"wrong_bytes"`
+	Quarantines   int64   `json:"quarantines"`
+
+	Links []LinkLoad `json:"links"`
+
+	WallS float64 `json:"wall_s"` // the only field that differs from run to run
+
+	Curve   []float64            `json:"-"` // times of completion of judged hosts, sorted, in seconds
+	Series  map[string][]float64 `json:"-"` // bytes per second by source, one value each BinS
+	Pipes   map[string][]float64 `json:"-"` // the same for each shared link
+	Verdict *StalledError        `json:"-"` // if the run stopped early
+}
+
+// BinS is the span of one value of a series, in seconds.
+const BinS = float64(bin) / 1e9
+
+// LinkLoad is what went through a link that many share.
+type LinkLoad struct {
+	Name  string  `json:"name"`
+	Bytes int64   `json:"bytes"`
+	Peak  float64 `json:"peak"` // highest load over a tenth of a second, as a share of the capacity; 0: no limit
+}
+
+// result gathers what a run showed.
+func (w *world) result() *Result {
+	t := w.t
+	w.net.now = max(w.net.now, w.now)
+	w.net.finish()
+	r := &Result{
+		Scenario: t.s.Name, System: "meshd", Seed: t.s.Seed, Nodes: len(t.nodes), Zones: len(t.s.Zones), Bytes: w.layers.bytes,
+	}
+	var took, first []float64
+	var c counts
+	for _, h := range w.hosts {
+		c.plus(&h.counts)
+		if t.nodes[h.id].seed || h.started == never && w.arrived[h.id] == never {
+			continue
+		}
+		whole, byte1, ok := h.took()
+		switch {
+		case h.dead && !ok:
+			r.Killed++
+		case !ok:
+			r.Failed++
+		case !t.judged(h.id):
+			r.SlowCompleted++
+		default:
+			r.Completed++
+			took, first = append(took, whole.Seconds()), append(first, byte1.Seconds())
+			r.EndS = max(r.EndS, h.ended.Sub(begin).Seconds())
+		}
+	}
+	r.times(took, first)
+	r.traffic(w.net, w.layers.bytes, &c)
+	return r
+}
+
+func (c *counts) plus(o *counts) {
+	for i := range c.in {
+		c.in[i] += o.in[i]
+	}
+	c.dup += o.dup
+	c.corrupt += o.corrupt
+	c.msgs += o.msgs
+	c.msgBytes += o.msgBytes
+	c.fetches += o.fetches
+	c.requests += o.requests
+	c.busy += o.busy
+	c.shunned += o.shunned
+	c.wrong += o.wrong
+}
+
+func (r *Result) times(took, first []float64) {
+	slices.Sort(took)
+	slices.Sort(first)
+	r.Curve = took
+	r.MedianS, r.P99S, r.LastS = quantile(took, 0.5), quantile(took, 0.99), quantile(took, 1)
+	r.FirstByteS, r.FirstByteP99S = quantile(first, 0.5), quantile(first, 0.99)
+}
+
+// bounded sets the bound and the ratios to it.
+func (r *Result) bounded(b Bound) {
+	r.BoundS, r.Bound = b.Time.Seconds(), b.By
+	if r.BoundS > 0 {
+		r.MedianOverBound, r.P99OverBound, r.LastOverBound = r.MedianS/r.BoundS, r.P99S/r.BoundS, r.LastS/r.BoundS
+	}
+}
+
+// quantile returns the value of a sorted list below which a share q of it lies; 0 for none.
+func quantile(sorted []float64, q float64) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[int(float64(len(sorted)-1)*q)]
+}
+
+// traffic sums up what the network carried.
+func (r *Result) traffic(f *fluid, image int64, c *counts) {
+	size := max(float64(image), 1)
+	l := &f.load
+	r.OriginCopies, r.OriginRequests = float64(l.origin)/size, c.fetches
+	r.IntoZone = map[string]float64{}
+	zones := 0
+	for z, spec := range f.t.s.Zones {
+		copies := float64(l.into[z]) / size
+		r.IntoZone[spec.Name] = copies
+		if int32(z) == f.t.home {
+			continue
+		}
+		zones++
+		r.ZoneCopies += copies
+		r.ZoneCopiesMax = max(r.ZoneCopiesMax, copies)
+	}
+	r.ZoneCopies /= max(float64(zones), 1)
+	moved := max(float64(l.total), 1)
+	r.Duplicates = float64(l.wasted+c.dup+c.corrupt) / moved
+	r.BySource = map[string]int64{}
+	for i, name := range sourceNames {
+		r.BySource[name] = c.in[i]
+	}
+	r.Messages, r.MessageBytes, r.MessageShare = c.msgs, c.msgBytes, float64(c.msgBytes)/moved
+	r.Requests, r.Busy, r.Quarantines, r.WrongBytes = c.requests, c.busy, c.shunned, c.wrong
+	r.series(f)
+}
+
+// series names what went through the shared links, over time.
+func (r *Result) series(f *fluid) {
+	r.Series, r.Pipes = map[string][]float64{}, map[string][]float64{}
+	for i, name := range sourceNames {
+		r.Series[name] = perSecond(f.load.bySource[i])
+	}
+	for l, bytes := range f.load.links {
+		if l < 2*len(f.t.nodes) || bytes == 0 {
+			continue
+		}
+		name := f.linkName(int32(l))
+		rates := perSecond(f.load.pipes[int32(l)])
+		r.Pipes[name] = rates
+		load := LinkLoad{Name: name, Bytes: bytes}
+		if cap := f.caps[l]; cap > 0 && cap < 1e15 {
+			load.Peak = slices.Max(rates) / cap
+		}
+		r.Links = append(r.Links, load)
+	}
+	slices.SortFunc(r.Links, func(a, b LinkLoad) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+func perSecond(bins []float64) []float64 {
+	out := make([]float64, len(bins))
+	for i, b := range bins {
+		out[i] = b / BinS
+	}
+	return out
+}
+
+func (f *fluid) linkName(l int32) string {
+	zones := int32(len(f.t.s.Zones))
+	switch {
+	case l == f.egress():
+		return "origin"
+	case l > f.egress():
+		k := l - f.egress() - 1
+		return f.t.s.Zones[k/zones].Name + " to " + f.t.s.Zones[k%zones].Name
+	case (l-f.pipeOut(0))%2 == 0:
+		return "out of " + f.t.s.Zones[(l-f.pipeOut(0))/2].Name
+	}
+	return "into " + f.t.s.Zones[(l-f.pipeOut(0))/2].Name
+}
+
+func seconds(t swarm.Time) float64 { return time.Duration(t).Seconds() }

@@ -1,0 +1,235 @@
+package netsim
+
+import "math"
+
+// maxPath is the most links that a flow may cross: uplink, pipe out of a zone, pair pipe, pipe into a zone, downlink.
+const maxPath = 5
+
+// solver shares the capacity of links among flows by max-min fairness: no flow can get more without another that has
+// no more than it getting less.
+//
+// Each link keeps a level, the rate that it gives to each flow which no other link holds back more; a flow's rate is
+// the least level on its path, or its own cap. A level follows from the levels of the other links of its flows. Links
+// whose inputs changed are recomputed until nothing moves: wherever that ends, each flow below its cap crosses a full
+// link on which nobody has more, which is what max-min fairness means; and it ends, because the lowest level
+// settles first, then the next (Charny, Clark and Jain 1995). A change of one flow costs what it moves, not the size of
+// the network.
+type solver struct {
+	links []link
+	flows []path
+	free  []int32
+	// tolerance is the relative change of a level that is not passed on. Zero is exact up to rounding.
+	tolerance float64
+
+	queue   []int32 // dirty links, in order
+	touched []int32 // flows whose rate may have changed
+	changed []int32
+	demand  []float64
+}
+
+type link struct {
+	cap   float64 // bytes per second; +Inf: no limit
+	level float64 // +Inf while the link is not full
+	flows []int32
+	dirty bool
+}
+
+type path struct {
+	links [maxPath]int32
+	pos   [maxPath]int32 // place in each link's list
+	n     int8
+	mark  bool
+	cap   float64
+	rate  float64
+}
+
+func newSolver(links int) *solver {
+	s := &solver{links: make([]link, links)}
+	for i := range s.links {
+		s.links[i].cap, s.links[i].level = math.Inf(1), math.Inf(1)
+	}
+	return s
+}
+
+// setCap changes what a link can carry.
+func (s *solver) setCap(l int32, cap float64) {
+	if s.links[l].cap != cap {
+		s.links[l].cap = cap
+		s.soil(l)
+	}
+}
+
+// add makes a flow over links, at most cap bytes per second. Its rate is that of the next solve.
+func (s *solver) add(links []int32, cap float64) int32 {
+	var f int32
+	if n := len(s.free); n > 0 {
+		f, s.free = s.free[n-1], s.free[:n-1]
+	} else {
+		s.flows = append(s.flows, path{})
+		f = int32(len(s.flows) - 1)
+	}
+	p := &s.flows[f]
+	*p = path{n: int8(len(links)), cap: cap}
+	for i, l := range links {
+		p.links[i] = l
+		p.pos[i] = int32(len(s.links[l].flows))
+		s.links[l].flows = append(s.links[l].flows, f)
+		s.soil(l)
+	}
+	s.touch(f)
+	return f
+}
+
+// remove ends a flow.
+func (s *solver) remove(f int32) {
+	p := &s.flows[f]
+	for i := range p.n {
+		l := &s.links[p.links[i]]
+		last := len(l.flows) - 1
+		moved := l.flows[last]
+		l.flows[p.pos[i]] = moved
+		l.flows = l.flows[:last]
+		if moved != f {
+			m := &s.flows[moved]
+			for j := range m.n {
+				if m.links[j] == p.links[i] {
+					m.pos[j] = p.pos[i]
+				}
+			}
+		}
+		s.soil(p.links[i])
+	}
+	p.n = 0
+	s.free = append(s.free, f)
+}
+
+// setFlowCap changes the most that a flow may have.
+func (s *solver) setFlowCap(f int32, cap float64) {
+	p := &s.flows[f]
+	if p.cap == cap {
+		return
+	}
+	p.cap = cap
+	for _, l := range p.links[:p.n] {
+		s.soil(l)
+	}
+	s.touch(f)
+}
+
+// rate returns the bytes per second of a flow as of the last solve.
+func (s *solver) rate(f int32) float64 { return s.flows[f].rate }
+
+// solve settles all levels and returns the flows whose rate changed. The list is valid until the next call.
+func (s *solver) solve() []int32 {
+	for i := 0; i < len(s.queue); i++ {
+		s.settle(s.queue[i])
+	}
+	s.queue = s.queue[:0]
+	s.changed = s.changed[:0]
+	for _, f := range s.touched {
+		p := &s.flows[f]
+		p.mark = false
+		if p.n == 0 {
+			continue
+		}
+		if r := s.least(p, -1, -1); r != p.rate {
+			p.rate = r
+			s.changed = append(s.changed, f)
+		}
+	}
+	s.touched = s.touched[:0]
+	return s.changed
+}
+
+func (s *solver) soil(l int32) {
+	if k := &s.links[l]; !k.dirty {
+		k.dirty = true
+		s.queue = append(s.queue, l)
+	}
+}
+
+func (s *solver) touch(f int32) {
+	if p := &s.flows[f]; !p.mark {
+		p.mark = true
+		s.touched = append(s.touched, f)
+	}
+}
+
+// least returns the least level on a path and its cap, two links left out.
+func (s *solver) least(p *path, not, nor int32) float64 {
+	r := p.cap
+	for _, l := range p.links[:p.n] {
+		if l != not && l != nor {
+			r = min(r, s.links[l].level)
+		}
+	}
+	return r
+}
+
+// settle recomputes a link's level and soils the links that this moves.
+func (s *solver) settle(l int32) {
+	k := &s.links[l]
+	k.dirty = false
+	old := k.level
+	k.level = s.levelOf(l, k)
+	if near(old, k.level, s.tolerance) {
+		return
+	}
+	for _, f := range k.flows {
+		s.touch(f)
+		p := &s.flows[f]
+		for _, m := range p.links[:p.n] {
+			if m == l || s.links[m].dirty {
+				continue
+			}
+			// What the flow asks of m is the least level elsewhere. If that was and is above m's own level,
+			// m does not care.
+			o := s.least(p, l, m)
+			was, is := min(o, old), min(o, k.level)
+			if was != is && min(was, is) < s.links[m].level {
+				s.soil(m)
+			}
+		}
+	}
+}
+
+// levelOf fills a link: flows that ask for less than the level get what they ask, the others share the rest.
+func (s *solver) levelOf(l int32, k *link) float64 {
+	if math.IsInf(k.cap, 1) {
+		return k.cap
+	}
+	if cap(s.demand) < len(k.flows) {
+		s.demand = make([]float64, 2*len(k.flows))
+	}
+	demand := s.demand[:len(k.flows)]
+	sum := 0.0
+	for i, f := range k.flows {
+		demand[i] = s.least(&s.flows[f], l, -1)
+		sum += demand[i]
+	}
+	if sum <= k.cap {
+		return math.Inf(1)
+	}
+	left, rest := k.cap, demand
+	for {
+		level := left / float64(len(rest))
+		n := 0
+		for _, d := range rest {
+			if d < level {
+				left -= d
+			} else {
+				rest[n] = d
+				n++
+			}
+		}
+		if n == len(rest) || n == 0 {
+			return level
+		}
+		rest = rest[:n]
+	}
+}
+
+// near reports whether two levels differ by no more than a relative tolerance, or by rounding.
+func near(a, b, tolerance float64) bool {
+	return a == b || math.Abs(a-b) <= max(tolerance, 1e-12)*min(a, b)
+}
