@@ -18,14 +18,15 @@ import (
 	mss "github.com/multiformats/go-multistream"
 )
 
-const probeTimeout = 5 * time.Second
+const probeTimeout = 5 * time.Second // of one question
 
 // prober asks an address for the peer id that answers there: libp2p dials only ids that it knows, but a DNS name or
 // a bare address tells none. It starts the same handshake as a connection (mesh key, TLS) and hangs up once the
 // server's certificate has proven the id, so that the other side sees a failed handshake and no connection.
 type prober struct {
-	id  *libp2ptls.Identity
-	psk pnet.PSK
+	id      *libp2ptls.Identity
+	psk     pnet.PSK
+	timeout time.Duration
 }
 
 func newProber(key crypto.PrivKey, psk pnet.PSK) (*prober, error) {
@@ -33,14 +34,14 @@ func newProber(key crypto.PrivKey, psk pnet.PSK) (*prober, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &prober{id: id, psk: psk}, nil
+	return &prober{id: id, psk: psk, timeout: probeTimeout}, nil
 }
 
 var errProbed = errors.New("probed")
 
 // peerID returns the id of the node at a TCP address ip:port.
 func (p *prober) peerID(ctx context.Context, addr string) (peer.ID, error) {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	var d net.Dialer
 	raw, err := d.DialContext(ctx, "tcp", addr)
