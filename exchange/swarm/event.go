@@ -93,7 +93,8 @@ type (
 		Size   int64
 		Have   Bitmap
 	}
-	// OpenFailed answers OpenBlob: no space, disk error.
+	// OpenFailed says that the store cannot take a blob: the answer to OpenBlob where there is no room, and at
+	// any later time when a piece or the whole could not be written.
 	OpenFailed struct{ Digest digest.Digest }
 	// Dropped says that the local store no longer holds a blob.
 	Dropped struct{ Digest digest.Digest }

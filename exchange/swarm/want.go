@@ -231,7 +231,7 @@ func (c *Core) stored(e Held) {
 }
 
 func (c *Core) openFailed(e OpenFailed) {
-	if b := c.blobs[e.Digest]; b != nil && b.opening {
+	if b := c.blobs[e.Digest]; b != nil && (b.opening || b.want) {
 		b.opening = false
 		c.giveUp(b, GaveUpStore)
 	}
