@@ -315,6 +315,37 @@ func TestStoreFull(t *testing.T) {
 	}
 }
 
+// TestDiskFailsMidway has the store refuse a piece in the middle of a pull: readers fail with its error, and the
+// next pull begins anew.
+func TestDiskFailsMidway(t *testing.T) {
+	data, d := content(16<<20, 15)
+	o := newOrigin(data)
+	o.slow = time.Millisecond
+	n := startNode(t, nodeConfig{origin: o})
+	h, err := n.Open(context.Background(), want(d, int64(len(data))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	r, err := h.Reader(0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := io.ReadFull(r, make([]byte, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	s := n.session(d)
+	s.mu.Lock()
+	_ = s.part.Close()
+	s.mu.Unlock()
+	if _, err := io.Copy(io.Discard, r); !errors.Is(err, store.ErrClosed) {
+		t.Errorf("got %v", err)
+	}
+	eventually(t, "given up", func() bool { return len(n.Status().Pulls) == 0 && o.open.Load() == 0 })
+	n.mustPull(want(d, int64(len(data))), data)
+}
+
 // TestRestartResumes checks that pieces of an earlier run are not fetched again.
 func TestRestartResumes(t *testing.T) {
 	data, d := content(16<<20, 11)
