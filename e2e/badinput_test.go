@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -197,6 +198,11 @@ func TestCorruptOrigin(t *testing.T) {
 			if !strings.Contains(log, b.hash.String()) || !strings.Contains(log, registryHost) {
 				t.Errorf("the log does not name %s and %s", registryHost, b.hash)
 			}
+			for path, size := range n.files(t) {
+				if filepath.Base(path) == b.hash.Hex && size == row.size && checkFile(path, b.hash) != nil && !strings.Contains(path, "partial") {
+					t.Errorf("the wrong blob is kept: %s", path)
+				}
+			}
 			m.registry.proxy.behave(t, behaviour{})
 			n.waitFor(t, "a right blob", 90*time.Second, func() error {
 				_, err := httpGet(context.Background(), url, b.hash)
@@ -301,8 +307,8 @@ func TestHangUps(t *testing.T) {
 		}
 		return nil
 	})
-	for path, size := range n.files(t) {
-		if strings.Contains(path, "tmp") || strings.Contains(path, "partial") && size > 0 {
+	for path := range n.files(t) {
+		if name := filepath.Base(path); !strings.HasPrefix(name, b.hash.Hex) && name != "lock" {
 			t.Errorf("left behind: %s", path)
 		}
 	}
