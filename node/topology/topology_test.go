@@ -170,8 +170,8 @@ func TestUnreachableMemberStaysDown(t *testing.T) {
 		if got := a.notes(); got != "" {
 			t.Errorf("told %q", got)
 		}
-		a.mu.Lock()
-		defer a.mu.Unlock()
+		a.Map.mu.Lock()
+		defer a.Map.mu.Unlock()
 		if e := a.peers[m.ID]; e.failures < 4 || e.failures > 20 {
 			t.Errorf("%d dials in ten minutes", e.failures)
 		}
@@ -190,8 +190,8 @@ func TestHintConnectsAndIsForgotten(t *testing.T) {
 			t.Error("the hint was not followed")
 		}
 		time.Sleep(5 * time.Minute)
-		a.mu.Lock()
-		defer a.mu.Unlock()
+		a.Map.mu.Lock()
+		defer a.Map.mu.Unlock()
 		if a.peers[gone.ID] != nil {
 			t.Error("a stranger that cannot be reached is kept")
 		}
