@@ -38,7 +38,9 @@ func TestImageThroughMesh(t *testing.T) {
 	pull()
 	m.checkCopies(t, img.size, maxCopies)
 	in := m.bytesIn(t)
-	if peers := in.Zone + in.OtherZone; float64(peers) <= 0.5*float64(in.network()) {
+	peers := in.Zone + in.OtherZone
+	t.Logf("from peers: %.0f %% of %d bytes", 100*float64(peers)/float64(in.network()), in.network())
+	if float64(peers) <= 0.5*float64(in.network()) {
 		t.Errorf("%d of %d bytes came from peers, want more than half", peers, in.network())
 	}
 	m.logZones(t, img.size)
