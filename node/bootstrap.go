@@ -26,7 +26,9 @@ import (
 
 const (
 	bootstrapDials = 8    // addresses tried at once
-	bootstrapMax   = 256  // addresses of one attempt
+	bootstrapMax   = 256  // addresses looked at for one attempt
+	bootstrapTries = 16   // of these, tried in one attempt while nobody is connected
+	healTries      = 3    // and while somebody is
 	bootstrapLine  = 1024 // bytes of a line in a file
 	resolveTimeout = 5 * time.Second
 	healFactor     = 8 // attempts are this much rarer while members are connected
@@ -120,6 +122,7 @@ type target struct {
 // attempt tries all that is known once. Errors are told to the operator only while nobody is connected.
 func (b *bootstrapper) attempt(ctx context.Context) {
 	targets, errs := b.targets(ctx)
+	targets = sample(targets, b.connected() > 0)
 	limit := semaphore.NewWeighted(bootstrapDials)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -140,6 +143,15 @@ func (b *bootstrapper) attempt(ctx context.Context) {
 	if err := errors.Join(errs...); err != nil && ctx.Err() == nil && b.connected() == 0 {
 		log.Infow("no way into the mesh yet", "err", err)
 	}
+}
+
+// sample picks the targets of one attempt by chance, so that a name with a thousand addresses is not dialed whole.
+func sample(targets []target, healing bool) []target {
+	rand.Shuffle(len(targets), func(i, j int) { targets[i], targets[j] = targets[j], targets[i] })
+	if healing {
+		return targets[:min(len(targets), healTries)]
+	}
+	return targets[:min(len(targets), bootstrapTries)]
 }
 
 // targets resolves the specs and reads the files.

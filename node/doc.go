@@ -1,3 +1,33 @@
 // Package node is the composition root: it makes the parts of a meshd node out of one Config, plugs them together,
-// and stops them in order.
+// and stops them in order. Run is all of it that a program needs.
+//
+// # Who talks to whom
+//
+//	mirror   -> exchange          blobs (adapters.go: meshBlobs)
+//	         -> exchange/store    manifests (documents)
+//	         -> seed/origin       questions to registries (mirrorOrigin)
+//	exchange -> seed/origin       byte ranges (exchangeOrigin)
+//	         -> dht, dht/gossip   who holds a digest; both fit without an adapter
+//	gossip   -> topology          members, as they describe themselves
+//	topology -> exchange          members that can be used, with RTT and data address
+//
+// The packages below know of each other only by the interfaces that they declare themselves; imports_test.go holds the
+// directions.
+//
+// # What it owns
+//
+// The data dir and the files named in config.go; the node's identity; the libp2p host, which is TCP, TLS and yamux
+// under the mesh key and nothing else; the way into the mesh (bootstrap.go) and back into it after a restart
+// (peersfile.go); which addresses are worth telling (addrs.go); the status and metrics that node/admin shows.
+//
+// # Admission
+//
+// Whoever has the mesh key is a member; there is no other right. Without --mesh-key a node makes a key of its own and
+// listens on loopback only. The key encrypts the control connections (libp2p's private network), and the data port
+// serves only peers that have one.
+//
+// # Concurrency
+//
+// start makes everything in one goroutine. run holds the parts in errgroups by the stage in which they stop; each
+// part's Run returns when its goroutines have ended. The fields of node do not change after start, but for state.
 package node

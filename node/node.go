@@ -64,8 +64,8 @@ type node struct {
 //
 // It stops thus: readiness goes red and peer.addr disappears; the mirror takes no new requests and finishes what
 // runs, within DrainTimeout; gossip says goodbye, the finding of members ends; the exchange ends its transfers;
-// the admin server ends; then everything is closed in the reverse order of its making: the store before the
-// host's peers are let go, the host next to last, listeners last.
+// the admin server ends; then everything is closed in the reverse order of its making: DHT, host, registry client,
+// store, listeners.
 func Run(ctx context.Context, cfg Config) error {
 	n, err := start(cfg)
 	if err != nil {
@@ -117,6 +117,9 @@ func (n *node) openDataDir() (err error) {
 	}
 	if n.key, err = loadIdentity(n.cfg.DataDir); err != nil {
 		return err
+	}
+	if n.cfg.P2P.MeshKey == "" && len(n.cfg.P2P.Bootstrap) > 0 {
+		log.Warnw("--bootstrap without --mesh-key: this node has a key of its own and can join nobody")
 	}
 	n.psk, err = loadMeshKey(n.cfg.P2P.MeshKey, n.cfg.DataDir)
 	return err
