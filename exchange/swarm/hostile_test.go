@@ -68,6 +68,7 @@ func (h *hostile) blob() digest.Digest { return h.blobs[h.rng.IntN(len(h.blobs))
 func (h *hostile) piece() swarm.PieceIndex {
 	return swarm.PieceIndex(h.rng.IntN(40)) << (h.rng.IntN(3) * 10)
 }
+
 func (h *hostile) size() int64 {
 	return []int64{-1, 0, 1, 20 << 20, 20 << 20, 1 << 62, -5}[h.rng.IntN(7)]
 }
@@ -147,8 +148,10 @@ func (h *hostile) message() swarm.Message {
 	d := h.blob()
 	switch h.rng.IntN(9) {
 	case 0, 1:
-		return swarm.Hello{Digest: d, Size: h.size(), NoRange: h.rng.IntN(9) == 0, Want: h.rng.IntN(2) == 0, Reply: h.rng.IntN(2) == 0,
-			Have: swarm.BitmapFromBytes(h.rng.IntN(70), []byte{byte(h.rng.Uint32()), byte(h.rng.Uint32()), 255})}
+		return swarm.Hello{
+			Digest: d, Size: h.size(), NoRange: h.rng.IntN(9) == 0, Want: h.rng.IntN(2) == 0, Reply: h.rng.IntN(2) == 0,
+			Have: swarm.BitmapFromBytes(h.rng.IntN(70), []byte{byte(h.rng.Uint32()), byte(h.rng.Uint32()), 255}),
+		}
 	case 2:
 		return swarm.Have{Digest: d, Pieces: h.units()}
 	case 3:

@@ -60,9 +60,13 @@ func TestColdStartAtOnce(t *testing.T) {
 		seeds, hint int64
 		noRange     bool
 	}{
-		{name: "no seed"}, {name: "no seed, unknown size", hint: -1}, {name: "one seed", seeds: 1},
-		{name: "two seeds", seeds: 2}, {name: "two seeds, unknown size", seeds: 2, hint: -1},
-		{name: "no seed, no ranges", noRange: true}, {name: "two seeds, no ranges", seeds: 2, noRange: true},
+		{name: "no seed"},
+		{name: "no seed, unknown size", hint: -1},
+		{name: "one seed", seeds: 1},
+		{name: "two seeds", seeds: 2},
+		{name: "two seeds, unknown size", seeds: 2, hint: -1},
+		{name: "no seed, no ranges", noRange: true},
+		{name: "two seeds, no ranges", seeds: 2, noRange: true},
 		{name: "two seeds, no ranges, unknown size", seeds: 2, noRange: true, hint: -1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -30,12 +30,3 @@ func each(list []Units, f func(uint32)) {
 		left -= n
 	}
 }
-
-// units lists the numbers from first to first+n-1.
-func units(first, n uint32) []uint32 {
-	out := make([]uint32, n)
-	for i := range out {
-		out[i] = first + uint32(i)
-	}
-	return out
-}

@@ -169,8 +169,10 @@ func (nd *Node) Read(off, end int64) {
 }
 
 func (nd *Node) wanted(size int64, class swarm.Class) {
-	nd.step(swarm.Wanted{Digest: nd.net.Digest, Size: size, Class: class,
-		Origin: swarm.OriginRef{Registry: "registry.example", Repository: "team/app"}})
+	nd.step(swarm.Wanted{
+		Digest: nd.net.Digest, Size: size, Class: class,
+		Origin: swarm.OriginRef{Registry: "registry.example", Repository: "team/app"},
+	})
 }
 
 // Cut breaks, or with heal mends, all connections between two zones. Transfers under way break too.
