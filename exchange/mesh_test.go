@@ -180,6 +180,8 @@ type nodeConfig struct {
 	listen func(net.Listener) net.Listener
 	find   Providers
 	gossip Gossip
+
+	capacity int64 // of the store
 }
 
 func newHost(t testing.TB) (host.Host, crypto.PrivKey) {
@@ -210,7 +212,7 @@ func startNode(t testing.TB, c nodeConfig) *node {
 	if c.dir == "" {
 		c.dir = t.TempDir()
 	}
-	st, err := store.Open(store.Config{Dir: c.dir, PieceSize: func(n int64) int64 { return swarm.LayoutOf(n).PieceSize }})
+	st, err := store.Open(store.Config{Dir: c.dir, Capacity: c.capacity, PieceSize: func(n int64) int64 { return swarm.LayoutOf(n).PieceSize }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -296,22 +296,12 @@ func TestDeniedAndPrivate(t *testing.T) {
 
 func TestStoreFull(t *testing.T) {
 	data, d := content(8<<20, 10)
-	dir := t.TempDir()
-	st, err := store.Open(store.Config{Dir: dir, Capacity: 4 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := startNode(t, nodeConfig{origin: newOrigin(data)})
-	other := n.Exchange.store
-	n.Exchange.store = st // before any use
-	_, err = n.pull(want(d, int64(len(data))))
-	if !errors.Is(err, store.ErrNoSpace) {
+	n := startNode(t, nodeConfig{origin: newOrigin(data), capacity: 4 << 20})
+	if _, err := n.pull(want(d, int64(len(data)))); !errors.Is(err, store.ErrNoSpace) {
 		t.Errorf("got %v", err)
 	}
-	n.stop()
-	_ = other
-	if err := st.Close(); err != nil {
-		t.Error(err)
+	if got, ok := n.Stat(d); ok {
+		t.Errorf("%d bytes are there all the same", got)
 	}
 }
 
