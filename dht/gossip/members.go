@@ -1,7 +1,6 @@
 package gossip
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
@@ -113,23 +112,6 @@ func (t *table) expire(limit time.Time, connected func(peer.ID) bool) []peer.ID 
 		}
 	}
 	return gone
-}
-
-// ranked returns the members of a zone by falling rendezvous weight, self included if it is in the zone.
-func (t *table) ranked(zone, selfZone string) []*member {
-	var out []*member
-	for _, m := range t.members {
-		if m.Zone == zone {
-			out = append(out, m)
-		}
-	}
-	if zone == selfZone {
-		out = append(out, &member{presence: presence{ID: t.self, Zone: zone}, rank: rank(zone, t.self)})
-	}
-	slices.SortFunc(out, func(a, b *member) int {
-		return cmp.Or(cmp.Compare(b.rank, a.rank), cmp.Compare(a.ID, b.ID))
-	})
-	return out
 }
 
 // isRelay reports whether this node is among the n highest ranked of its zone.
