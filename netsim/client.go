@@ -86,8 +86,8 @@ func (h *host) read(b int32) {
 	before := p.prefix
 	last := p.have.Len() - 1
 	for p.prefix < last && p.have.Has(swarm.PieceIndex(p.prefix)) {
-		if p.wrongs > 0 && p.wrong.Has(swarm.PieceIndex(p.prefix)) && p.wanted {
-			h.counts.wrong += 0 // the client checks the digest itself: see verified
+		if p.wrongs > 0 && p.wanted && p.wrong.Has(swarm.PieceIndex(p.prefix)) {
+			h.counts.tainted += h.size(b, uint32(p.prefix))
 		}
 		p.prefix++
 	}
@@ -113,6 +113,9 @@ func (h *host) verified(b int32) {
 	p.done = h.now
 	if p.first == never {
 		p.first = h.now
+	}
+	if h.w.t.nodes[h.id].lie == honest {
+		h.counts.wrong += int64(p.wrongs) * h.w.layers.list[b].layout.PieceSize
 	}
 	h.step(swarm.Verified{Digest: d})
 	if p.wanted {

@@ -80,7 +80,7 @@ func (d *decoder) decodeStruct(n *yaml.Node, v reflect.Value, field string) erro
 		key, sub := n.Content[i], join(field, n.Content[i].Value)
 		at := slices.Index(names, key.Value)
 		if at < 0 {
-			return d.fail(key, sub, "unknown field; known are %s", strings.Join(slices.Sorted(slices.Values(names)), ", "))
+			return d.fail(key, sub, "unknown field; known are %s", known(names))
 		}
 		if seen[key.Value] {
 			return d.fail(key, sub, "given twice")
@@ -91,6 +91,12 @@ func (d *decoder) decodeStruct(n *yaml.Node, v reflect.Value, field string) erro
 		}
 	}
 	return nil
+}
+
+// known lists the fields that may be given.
+func known(names []string) string {
+	names = slices.DeleteFunc(slices.Sorted(slices.Values(names)), func(n string) bool { return n == "-" })
+	return strings.Join(names, ", ")
 }
 
 func (d *decoder) decodeList(n *yaml.Node, v reflect.Value, field string) error {

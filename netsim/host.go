@@ -54,7 +54,8 @@ type counts struct {
 	busy     int64
 	pieces   int64
 	shunned  int64
-	wrong    int64 // wrong bytes that reached the client
+	wrong    int64 // wrong bytes in what the client was told is whole
+	tainted  int64 // wrong bytes that it had before the check of the whole
 }
 
 // pull is a blob at a host.

@@ -12,6 +12,9 @@ func (h *host) blob(d digest.Digest) int32 { return h.w.layers.find(d) }
 
 // start tells the core whom the node knows and what is on its disk.
 func (h *host) start() {
+	if h.w.t.nodes[h.id].relay {
+		h.step(h.w.t.member(h.id, h.id)) // its role is no part of the core's configuration
+	}
 	for _, i := range h.w.byID {
 		if i != h.id && h.knows(i) && !h.w.hosts[i].dead {
 			h.step(h.w.t.member(h.id, i))

@@ -5,7 +5,6 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/meshd-project/meshd/exchange/swarm"
@@ -16,9 +15,14 @@ import (
 func override(cfg *swarm.Config, name, value string) error {
 	v := reflect.ValueOf(cfg).Elem()
 	names := fieldNames(v.Type())
+	for i := range names {
+		if slices.Contains([]string{"self", "zone", "seed"}, names[i]) {
+			names[i] = "-"
+		}
+	}
 	i := slices.Index(names, name)
-	if i < 0 || slices.Contains([]string{"self", "zone", "seed"}, name) {
-		return fmt.Errorf("unknown field; known are %s", strings.Join(slices.Sorted(slices.Values(names)), ", "))
+	if i < 0 || name == "-" {
+		return fmt.Errorf("unknown field; known are %s", known(names))
 	}
 	f := v.Field(i)
 	var err error

@@ -42,17 +42,20 @@ type Result struct {
 	Duplicates float64          `json:"duplicates"`
 	BySource   map[string]int64 `json:"bytes_by_source"`
 
-	Messages      int64   `json:"control_messages"`
-	MessageBytes  int64   `json:"control_bytes"`
-	MessageShare  float64 `json:"control_share"` // of the bytes moved
-	Requests      int64   `json:"piece_requests"`
-	Busy          int64   `json:"piece_busy"`
-	Completed     int     `json:"completed"`
-	Failed        int     `json:"failed"`
-	Killed        int     `json:"killed"`
-	SlowCompleted int     `json:"slow_completed"`
-	WrongBytes    int64   `json:"wrong_bytes"`
-	Quarantines   int64   `json:"quarantines"`
+	Messages     int64   `json:"control_messages"`
+	MessageBytes int64   `json:"control_bytes"`
+	MessageShare float64 `json:"control_share"` // of the bytes moved
+	Requests     int64   `json:"piece_requests"`
+	Busy         int64   `json:"piece_busy"`
+	// Completed and Failed are of judged hosts, the next two of slow ones and liars.
+	Completed       int   `json:"completed"`
+	Failed          int   `json:"failed"`
+	OthersCompleted int   `json:"others_completed"`
+	OthersFailed    int   `json:"others_failed"`
+	Killed          int   `json:"killed"`
+	WrongBytes      int64 `json:"wrong_bytes"`   // in what clients were told is whole
+	TaintedBytes    int64 `json:"tainted_bytes"` // that clients had before the check of the whole failed
+	Quarantines     int64 `json:"quarantines"`
 
 	Links []LinkLoad `json:"links"`
 
@@ -93,10 +96,12 @@ func (w *world) result() *Result {
 		switch {
 		case h.dead && !ok:
 			r.Killed++
+		case !t.judged(h.id) && !ok:
+			r.OthersFailed++
+		case !t.judged(h.id):
+			r.OthersCompleted++
 		case !ok:
 			r.Failed++
-		case !t.judged(h.id):
-			r.SlowCompleted++
 		default:
 			r.Completed++
 			took, first = append(took, whole.Seconds()), append(first, byte1.Seconds())
@@ -121,6 +126,7 @@ func (c *counts) plus(o *counts) {
 	c.busy += o.busy
 	c.shunned += o.shunned
 	c.wrong += o.wrong
+	c.tainted += o.tainted
 }
 
 func (r *Result) times(took, first []float64) {
@@ -172,7 +178,8 @@ func (r *Result) traffic(f *fluid, image int64, c *counts) {
 		r.BySource[name] = c.in[i]
 	}
 	r.Messages, r.MessageBytes, r.MessageShare = c.msgs, c.msgBytes, float64(c.msgBytes)/moved
-	r.Requests, r.Busy, r.Quarantines, r.WrongBytes = c.requests, c.busy, c.shunned, c.wrong
+	r.Requests, r.Busy, r.Quarantines = c.requests, c.busy, c.shunned
+	r.WrongBytes, r.TaintedBytes = c.wrong, c.tainted
 	r.series(f)
 }
 

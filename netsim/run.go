@@ -37,23 +37,52 @@ func (s *Scenario) Run(ctx context.Context, opts Options) (*Result, error) {
 	if opts.Seed != 0 {
 		one.Seed = opts.Seed
 	}
-	w, err := newWorld(&one)
-	if err != nil {
+	play := one.runMesh
+	if opts.System != "" && opts.System != "meshd" {
+		play = one.runRival
+	}
+	r, err := play(ctx, opts)
+	if r == nil {
 		return nil, err
 	}
-	if opts.Workers > 0 {
-		w.workers = opts.Workers
-	}
-	limit := bound(w.t, w.layers, w)
-	err = w.play(ctx, opts)
-	r := w.result()
-	r.bounded(limit)
 	r.WallS = time.Since(began).Seconds()
 	var stalled *StalledError
 	if errors.As(err, &stalled) {
 		r.Verdict = stalled
 	}
 	return r, err
+}
+
+// runMesh runs the cores.
+func (s *Scenario) runMesh(ctx context.Context, opts Options) (*Result, error) {
+	w, err := newWorld(s)
+	if err != nil {
+		return nil, err
+	}
+	w.limit(opts)
+	limit := bound(w.t, w.layers, w)
+	err = w.play(ctx, opts)
+	r := w.result()
+	r.bounded(limit)
+	return r, err
+}
+
+// runRival runs another system.
+func (s *Scenario) runRival(ctx context.Context, opts Options) (*Result, error) {
+	v, err := newRival(s, opts.System)
+	if err != nil {
+		return nil, err
+	}
+	v.limit(opts)
+	r, err := v.play(ctx, opts.System, s.Limit.std(), opts.Progress)
+	r.bounded(bound(v.t, newLayers(s), nil))
+	return r, err
+}
+
+func (e *engine) limit(opts Options) {
+	if opts.Workers > 0 {
+		e.workers = opts.Workers
+	}
 }
 
 // play runs the world until all pulls have ended.

@@ -1,0 +1,178 @@
+package netsim
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const good = `name: x
+zones:
+  - {name: a, hosts: 2}
+layers:
+  - {size: 1MiB}
+`
+
+func TestParseErrorsNameLineAndField(t *testing.T) {
+	for _, tc := range []struct {
+		name, text  string
+		line        int
+		field, says string
+	}{
+		{"empty", "", 0, "", "is empty"},
+		{"only a comment", "# nothing\n", 0, "", "is empty"},
+		{"not YAML", "name: [\n", 0, "", "line"},
+		{"a list", "- 1\n", 1, "", "must be a mapping"},
+		{"two documents", good + "---\nname: y\n", 0, "", "more than one document"},
+		{"no name", "zones:\n  - {name: a, hosts: 1}\nlayers:\n  - {size: 1}\n", 0, "name", "is missing"},
+		{"no zones", "name: x\nlayers:\n  - {size: 1}\n", 0, "zones", "there is none"},
+		{"no layers", "name: x\nzones:\n  - {name: a, hosts: 1}\n", 0, "layers", "nothing to pull"},
+		{"unknown field", good + "sped: 1\n", 6, "sped", "unknown field; known are about"},
+		{"unknown nested field", "name: x\nzones:\n  - name: a\n    host: 3\n", 4, "zones[0].host", "must be a mapping"},
+		{"unknown field in a list", "name: x\nzones:\n  - name: a\n    hots: 3\n", 4, "zones[0].hots", "unknown field"},
+		{"given twice", "name: x\nname: y\n", 2, "name", "given twice"},
+		{"rate without a unit", good + "origin:\n  egress: 500\n", 7, "origin.egress", "is not a rate"},
+		{"negative rate", good + "origin:\n  egress: -5MB/s\n", 7, "origin.egress", "at least 0"},
+		{"negative number", "name: x\nzones:\n  - name: a\n    hosts: -3\n", 4, "zones[0].hosts", "is negative"},
+		{"word for a number", "name: x\nzones:\n  - name: a\n    hosts: many\n", 4, "zones[0].hosts", "not a whole number"},
+		{"bad duration", good + "limit: 3\n", 6, "limit", "missing unit"},
+		{"more than all", good + "warm:\n  - share: 130%\n", 7, "warm[0].share", "more than the whole"},
+		{"list for a value", good + "seed: [1]\n", 6, "seed", "must be a single value"},
+		{"value for a list", good + "faults: 3\n", 6, "faults", "must be a list"},
+		{"same zone twice", "name: x\nzones:\n  - {name: a, hosts: 2}\n  - {name: a, hosts: 2}\nlayers: [{size: 1}]\n", 4, "zones[1].name", "two zones"},
+		{"empty zone", "name: x\nzones:\n  - {name: a}\nlayers: [{size: 1}]\n", 3, "zones[0]", "neither hosts nor seeds"},
+		{"unknown origin zone", good + "origin:\n  rtt: 1ms\n  zone: b\n", 8, "origin.zone", `no zone "b"`},
+		{"unknown zone of a pair", good + "wan:\n  pairs:\n    - {a: a, b: z}\n", 8, "wan.pairs[0].b", "no other zone"},
+		{"unknown arrival", good + "arrivals:\n  - {kind: soon}\n", 7, "arrivals[0].kind", "none of at_once"},
+		{"poisson without a rate", good + "arrivals:\n  - {kind: poisson}\n", 7, "arrivals[0].rate", "more than 0"},
+		{"rolling without a span", good + "arrivals:\n  - {kind: rolling}\n", 7, "arrivals[0].over", "more than 0"},
+		{"two that take the rest", good + "arrivals:\n  - {kind: at_once}\n  - {kind: at_once}\n", 8, "arrivals[1].share", "only one"},
+		{"fault of nothing", good + "faults:\n  - {at: 1s}\n", 7, "faults[0]", "has 0"},
+		{"fault of two things", good + "faults:\n  - {at: 1s, kill: 5%, slow: 5%}\n", 7, "faults[0]", "has 2"},
+		{"cut for good", good + "faults:\n  - {at: 1s, cut: a}\n", 7, "faults[0].for", "can never finish"},
+		{"unknown lie", good + "liars:\n  - {share: 5%, how: badly}\n", 7, "liars[0].how", "none of corrupt"},
+		{"unknown policy field", good + "swarm:\n  outstandin: 3\n", 7, "swarm.outstandin", "unknown field; known are"},
+		{"bad policy value", good + "swarm:\n  discover: soon\n", 7, "swarm.discover", "invalid duration"},
+		{"identity in the policy", good + "swarm: {self: x}\n", 6, "swarm.self", "unknown field"},
+		{"sweep without values", good + "sweep:\n  - {field: seed}\n", 7, "sweep[0].values", "there is none"},
+		{"dead origin", good + "origin: {down: true}\n", 6, "origin.down", "cannot be reached"},
+		{"dry origin", good + "origin:\n  egress: 0/s\n", 7, "origin.egress", "sends nothing"},
+		{"closed zone", "name: x\nzones:\n  - {name: a, hosts: 2}\n  - name: b\n    hosts: 2\nwan: {in: 0/s}\nlayers: [{size: 1}]\n", 4, "zones[1].in", "nothing comes into"},
+		{"too many hosts", "name: x\nzones:\n  - {name: a, hosts: 300000}\nlayers: [{size: 1}]\n", 3, "zones", "at most"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := Parse("f.yaml", []byte(tc.text))
+			var e *Error
+			if !errors.As(err, &e) {
+				t.Fatalf("error %v, want an *Error", err)
+			}
+			if e.Line != tc.line || e.Field != tc.field || !strings.Contains(e.Problem, tc.says) {
+				t.Errorf("got line %d, field %q: %s; want line %d, field %q: … %s …", e.Line, e.Field, e.Problem, tc.line, tc.field, tc.says)
+			}
+		})
+	}
+}
+
+func TestParseUnits(t *testing.T) {
+	s, err := Parse("f.yaml", []byte(`name: x
+seed: 7
+zones:
+  - {name: a, hosts: 2, host: {up: 1Gbit/s}, rtt: 1ms}
+  - {name: z, count: 2, hosts: 3, seeds: 1, in: 10MB/s}
+layers: [{size: 1.28GB}, {size: 64MiB, count: 3}]
+origin: {egress: 4Mbit/s, no_range: true}
+warm: [{share: 5%, part: 0.25}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Zones[0].Host; got.Up != 125e6 || got.Down != 250e6 {
+		t.Errorf("links of zone a = %+v", got)
+	}
+	if len(s.Zones) != 3 || s.Zones[1].Name != "z1" || s.Zones[2].Name != "z2" || s.Zones[2].In != 10e6 || s.Zones[2].Out != 1.25e9 {
+		t.Errorf("zones = %+v", s.Zones)
+	}
+	if s.Layers[0].Size != 1.28e9 || s.Layers[1].Size != 64<<20 || s.Layers[1].Count != 3 {
+		t.Errorf("layers = %+v", s.Layers)
+	}
+	if s.Origin.Egress != 5e5 || !s.Origin.NoRange || s.Origin.Zone != "a" {
+		t.Errorf("origin = %+v", s.Origin)
+	}
+	if s.Warm[0].Share != 0.05 || s.Warm[0].Part != 0.25 {
+		t.Errorf("warm = %+v", s.Warm)
+	}
+}
+
+func TestExpandSweepsOverAnyField(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "s.yaml")
+	text := good + "sweep:\n  - {field: \"zones[0].hosts\", values: [2, 4]}\n  - {field: swarm.outstanding, values: [6, 8, 10]}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	runs, err := Expand(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(runs) != 6 {
+		t.Fatalf("%d runs, want 6", len(runs))
+	}
+	last := runs[5]
+	if last.Name != "x zones[0].hosts=4 swarm.outstanding=10" || last.Zones[0].Hosts != 4 || last.Swarm["outstanding"] != "10" {
+		t.Errorf("last run is %q with %d hosts, outstanding %q", last.Name, last.Zones[0].Hosts, last.Swarm["outstanding"])
+	}
+}
+
+func TestSweepOverNothingIsRefused(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "s.yaml")
+	if err := os.WriteFile(file, []byte(good+"sweep:\n  - {field: \"zones[3].hosts\", values: [2]}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var e *Error
+	if _, err := Expand(file); !errors.As(err, &e) || e.Line != 7 || e.Field != "sweep[0].field" {
+		t.Errorf("error = %v", err)
+	}
+}
+
+func TestScenariosThatShipAreGood(t *testing.T) {
+	files, err := filepath.Glob("scenarios/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no scenarios", err)
+	}
+	for _, f := range files {
+		runs, err := Expand(f)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if name, _, _ := strings.Cut(runs[0].Name, " "); name+".yaml" != filepath.Base(f) {
+			t.Errorf("%s is named %q", f, name)
+		}
+		if runs[0].About == "" {
+			t.Errorf("%s says nothing about itself", f)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	files, _ := filepath.Glob("scenarios/*.yaml")
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Add([]byte("a: &a [*a]\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		s, err := Parse("f.yaml", text)
+		var e *Error
+		if err != nil && !errors.As(err, &e) {
+			t.Errorf("error without a place: %v", err)
+		}
+		if err == nil && len(s.Zones) == 0 {
+			t.Error("no zones and no error")
+		}
+	})
+}
