@@ -18,6 +18,9 @@ import (
 const (
 	openWait = 30 * time.Second // for the core and the store to take a size that the origin told
 	maxSpool = 64 << 30         // bytes of a blob of unknown size
+
+	// storeWorkers hash and write the pieces of one fetch at a time: both take longer than reading them.
+	storeWorkers = 2
 )
 
 // originFetch is a FetchOrigin under way.
@@ -214,20 +217,22 @@ func (x *Exchange) streamPieces(ctx context.Context, s *session, a swarm.FetchOr
 		defer close(ready)
 		return x.readPieces(ctx, s, body, a.First, end, l, ready)
 	})
-	g.Go(func() error {
-		for p := range ready {
-			err := x.storePiece(s, a, p, gen, l)
-			x.buffers.put(p.buf)
-			if err != nil {
-				for p := range ready {
-					x.buffers.put(p.buf)
-				}
-				return err
-			}
-		}
-		return nil
-	})
+	for range storeWorkers {
+		g.Go(func() error { return x.storePieces(s, a, ready, gen, l) })
+	}
 	return g.Wait()
+}
+
+// storePieces stores what has been read. After an error it only gives the buffers back.
+func (x *Exchange) storePieces(s *session, a swarm.FetchOrigin, ready <-chan originPiece, gen int, l swarm.Layout) error {
+	var err error
+	for p := range ready {
+		if err == nil {
+			err = x.storePiece(s, a, p, gen, l)
+		}
+		x.buffers.put(p.buf)
+	}
+	return err
 }
 
 // readPieces reads pieces [first, end) into buffers.
