@@ -220,17 +220,6 @@ func (x *Exchange) closeSession(s *session) {
 	x.finish(s)
 }
 
-// acquire takes a reference that keeps the session's files open. It fails if they are closed already.
-func (s *session) acquire() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.refs == 0 {
-		return false
-	}
-	s.refs++
-	return true
-}
-
 // release gives a reference back; the last closes the files.
 func (x *Exchange) release(s *session) {
 	s.mu.Lock()
