@@ -39,7 +39,9 @@ type Config struct {
 	Lease time.Duration
 	// Done is how long an arbiter remembers who brought a unit in.
 	Done time.Duration
-	// ClaimTimeout is how long an arbiter may take to answer before the next in rank is asked.
+	// ClaimTimeout is how long an arbiter that is connected may take to answer before the next in rank is asked.
+	// A dead one is known by its connection; one that is merely slow and is given up may grant what the next
+	// grants too.
 	ClaimTimeout time.Duration
 	// ClaimRetry is how long a denied unit is left to its holder before it is claimed again.
 	ClaimRetry time.Duration
@@ -87,12 +89,12 @@ func DefaultConfig() Config {
 		UploadQueue:      4,
 		ImportQueue:      16,
 		Arbiters:         3,
-		Lease:            3 * time.Second,
+		Lease:            6 * time.Second,
 		Done:             10 * time.Second,
-		ClaimTimeout:     time.Second,
+		ClaimTimeout:     3 * time.Second,
 		ClaimRetry:       time.Second,
 		Discover:         400 * time.Millisecond,
-		SeedSilence:      2 * time.Second,
+		SeedSilence:      3 * time.Second,
 		LastResort:       10 * time.Second,
 		Stalled:          time.Minute,
 		Linger:           15 * time.Second,

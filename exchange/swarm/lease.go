@@ -95,7 +95,7 @@ func (l leases) note(k leaseKey, from PeerID, s ClaimState, c *Core) {
 // leaseOf returns who else holds a unit, if anybody does. A unit whose bytes this node has is done by it.
 func (c *Core) leaseOf(b *blob, k leaseKey, asker PeerID) (holder PeerID, done, ok bool) {
 	l, found := b.leases[k]
-	if found && l.until > c.now && l.holder != asker {
+	if found && l.until > c.now && l.holder != asker && !c.shunned(l.holder) {
 		return l.holder, l.done, true
 	}
 	if asker != c.cfg.Self && b.opened && c.holdsUnit(b, k) {
@@ -245,6 +245,9 @@ func (c *Core) judged(b *blob, from PeerID, v Verdict) {
 		each([]Units{d.Units}, func(u uint32) {
 			if cl := b.claimOf(v.Scope, u); cl != nil && cl.state == pending && cl.node == from {
 				*cl = claim{state: denied, at: c.now.Add(c.cfg.ClaimRetry), node: d.Holder}
+				if c.shunned(d.Holder) { // who has it is of no use to us: bring it in again
+					*cl = claim{state: granted, at: c.now}
+				}
 			}
 		})
 		if b.want && d.Holder != c.cfg.Self {

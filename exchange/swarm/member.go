@@ -124,7 +124,14 @@ func (c *Core) penalise(id PeerID, why Failure) {
 func (c *Core) isolate(m *member, d time.Duration, why Failure) {
 	m.isolatedTil = c.now.Add(d)
 	c.emit(Quarantine{Peer: m.ID, Until: m.isolatedTil, Why: why})
+	c.rolesChanged() // it is no arbiter either
 	c.uploads.drop(m.ID)
 }
 
 func (c *Core) isolated(m *member) bool { return m.isolatedTil > c.now }
+
+// shunned reports whether a peer is known and isolated.
+func (c *Core) shunned(id PeerID) bool {
+	m := c.member(id)
+	return m != nil && c.isolated(m)
+}

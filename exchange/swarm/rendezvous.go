@@ -72,11 +72,11 @@ func (c *Core) arbiters(b *blob, s Scope) []*member {
 	return set
 }
 
-// pick returns the members that satisfy ok and answered when they were asked about b.
+// pick returns the members that satisfy ok, are not isolated and answered when they were asked about b.
 func (c *Core) pick(b *blob, ok func(*member) bool) []*member {
 	var set []*member
 	for _, m := range c.members {
-		if ok(m) && !slices.Contains(b.silent, m.ID) {
+		if ok(m) && !c.isolated(m) && !slices.Contains(b.silent, m.ID) {
 			set = append(set, m)
 		}
 	}

@@ -271,7 +271,8 @@ func (c *Core) checkProgress(b *blob) {
 		return
 	}
 	still := c.now.Sub(b.progressAt)
-	if b.originDead && !c.offered(b) && !c.awaitsSeeds(b) || still > c.cfg.Stalled {
+	alone := b.origin.Zero() && c.discovered(b) && len(b.neighbours) == 0 // nobody has it, and nobody said where it comes from
+	if (b.originDead || alone) && !c.offered(b) && !c.awaitsSeeds(b) || still > c.cfg.Stalled {
 		c.giveUp(b, GaveUpOrigin)
 		return
 	}
