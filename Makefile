@@ -56,7 +56,7 @@ tidy: ## Tidy go.mod
 generate: ## Rewrite what is generated: the config table of the README
 	$(GO) test ./cmd/meshd -run TestReadmeConfigTable -update
 
-check: lint build test ## What CI runs
+check: lint race test ## What CI runs
 
 clean: ## Remove build output
 	rm -rf bin dist

@@ -71,8 +71,10 @@ func genMessage(t *rapid.T) swarm.Message {
 	switch rapid.IntRange(0, 8).Draw(t, "kind") {
 	case 0:
 		size := genSize(t)
-		m := swarm.Hello{Digest: d, Size: size, NoRange: yes("norange"), Want: yes("want"), Reply: yes("reply"),
-			Load: rapid.Byte().Draw(t, "load")}
+		m := swarm.Hello{
+			Digest: d, Size: size, NoRange: yes("norange"), Want: yes("want"), Reply: yes("reply"),
+			Load: rapid.Byte().Draw(t, "load"),
+		}
 		if size >= 0 {
 			m.Have = genBitmap(t, swarm.LayoutOf(size).Pieces())
 		}
@@ -97,8 +99,10 @@ func genMessage(t *rapid.T) swarm.Message {
 	case 6:
 		return swarm.Refuse{Digest: d, Kind: swarm.OriginErrorKind(rapid.IntRange(1, 7).Draw(t, "kind"))}
 	case 7:
-		return swarm.Claim{Digest: d, Scope: genScope(t), State: swarm.ClaimState(rapid.IntRange(1, 4).Draw(t, "state")),
-			Units: genUnits(t, "units")}
+		return swarm.Claim{
+			Digest: d, Scope: genScope(t), State: swarm.ClaimState(rapid.IntRange(1, 4).Draw(t, "state")),
+			Units: genUnits(t, "units"),
+		}
 	default:
 		m := swarm.Verdict{Digest: d, Scope: genScope(t), Granted: genUnits(t, "granted")}
 		for range rapid.IntRange(0, 20).Draw(t, "denials") {
@@ -220,15 +224,30 @@ func TestValidOrigin(t *testing.T) {
 		}
 	}
 	for _, o := range []swarm.OriginRef{
-		{}, {Registry: "docker.io"}, {Repository: "a"},
-		{Registry: "docker.io/x", Repository: "a"}, {Registry: "http://x", Repository: "a"},
-		{Registry: "a:b", Repository: "a"}, {Registry: "a:", Repository: "a"}, {Registry: "a:123456", Repository: "a"},
-		{Registry: "-a", Repository: "a"}, {Registry: "a..b", Repository: "a"}, {Registry: "[", Repository: "a"},
-		{Registry: "[]", Repository: "a"}, {Registry: "user@host", Repository: "a"},
-		{Registry: "a", Repository: "A"}, {Registry: "a", Repository: "../etc"}, {Registry: "a", Repository: "a//b"},
-		{Registry: "a", Repository: "a/"}, {Registry: "a", Repository: "/a"}, {Registry: "a", Repository: "a___b"},
-		{Registry: "a", Repository: "a._b"}, {Registry: "a", Repository: "a?b"}, {Registry: "a", Repository: "a-"},
-		{Registry: "a", Repository: strings.Repeat("a", 256)}, {Registry: strings.Repeat("a", 256), Repository: "a"},
+		{},
+		{Registry: "docker.io"},
+		{Repository: "a"},
+		{Registry: "docker.io/x", Repository: "a"},
+		{Registry: "http://x", Repository: "a"},
+		{Registry: "a:b", Repository: "a"},
+		{Registry: "a:", Repository: "a"},
+		{Registry: "a:123456", Repository: "a"},
+		{Registry: "-a", Repository: "a"},
+		{Registry: "a..b", Repository: "a"},
+		{Registry: "[", Repository: "a"},
+		{Registry: "[]", Repository: "a"},
+		{Registry: "user@host", Repository: "a"},
+		{Registry: "a", Repository: "A"},
+		{Registry: "a", Repository: "../etc"},
+		{Registry: "a", Repository: "a//b"},
+		{Registry: "a", Repository: "a/"},
+		{Registry: "a", Repository: "/a"},
+		{Registry: "a", Repository: "a___b"},
+		{Registry: "a", Repository: "a._b"},
+		{Registry: "a", Repository: "a?b"},
+		{Registry: "a", Repository: "a-"},
+		{Registry: "a", Repository: strings.Repeat("a", 256)},
+		{Registry: strings.Repeat("a", 256), Repository: "a"},
 	} {
 		if ValidOrigin(o) {
 			t.Errorf("%q %q accepted", o.Registry, o.Repository)
