@@ -38,6 +38,7 @@ type node struct {
 	book    *addrBook
 	started time.Time
 	state   atomic.Pointer[string] // why the node is not ready; nil when it is
+	settled chan struct{}          // closed when the mesh has been found, or not in time
 
 	mirrorListener, adminListener, dataListener net.Listener
 
@@ -79,7 +80,7 @@ func start(cfg Config) (_ *node, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	n := &node{cfg: cfg, started: time.Now()}
+	n := &node{cfg: cfg, started: time.Now(), settled: make(chan struct{})}
 	n.notReady("starting")
 	defer func() {
 		if err != nil {
@@ -262,7 +263,7 @@ func (n *node) openFronts() error {
 	if err := mc.Validate(); err != nil {
 		return fmt.Errorf("mirror: %w", err)
 	}
-	n.mirror = mirror.New(mc, meshBlobs{n.exchange}, documents{n.store}, mirrorOrigin{n.origin})
+	n.mirror = mirror.New(mc, settledBlobs{meshBlobs{n.exchange}, n.settled}, documents{n.store}, mirrorOrigin{n.origin})
 	n.closeLater(n.mirror.Close)
 	n.mirrorServer = mirror.NewServer(n.mirror)
 	n.adminServer = admin.NewServer(admin.New(admin.Config{
@@ -301,6 +302,13 @@ func (n *node) run(ctx context.Context) error {
 	mesh.Go(watch("gossip", func() error { return n.gossip.Run(meshCtx) }))
 	mesh.Go(watch("dht", func() error { return n.dht.Run(meshCtx) }))
 	mesh.Go(watch("bootstrap", func() error { return n.bootstrap.Run(meshCtx) }))
+	mesh.Go(func() error {
+		defer close(n.settled)
+		if n.mayFind() {
+			settle(meshCtx, n.topology.Members)
+		}
+		return nil
+	})
 	mesh.Go(watch("peers file", func() error { return keepPeers(meshCtx, n.path(PeersFile), n.topology.Members) }))
 	fronts.Go(watch("mirror", func() error { return serve(n.mirrorServer, n.mirrorListener) }))
 	fronts.Go(watch("admin", func() error { return serve(n.adminServer, n.adminListener) }))
