@@ -2,6 +2,7 @@ package netsim
 
 import (
 	"context"
+	"math/bits"
 	"runtime"
 	"slices"
 	"sync"
@@ -66,6 +67,7 @@ type engine struct {
 	head    []int32 // first event of each node in the window, plus one
 	tail    []int32
 	next    []int32
+	busy    []uint64 // bitmap of the nodes that have any
 	active  []int32
 	chunks  []chunk
 }
@@ -79,7 +81,7 @@ type operation struct {
 // chunk is a run of active nodes that one goroutine takes, and what they did.
 type chunk struct {
 	outbox
-	scratch []event
+	scratch []*event
 }
 
 const chunkNodes = 32
@@ -89,7 +91,7 @@ func newEngine(t *topology) *engine {
 	n := len(t.nodes)
 	e := &engine{
 		t: t, width: width, net: newFluid(t, width), agents: make([]agent, n), wakes: make([]swarm.Time, n),
-		head: make([]int32, n), tail: make([]int32, n), workers: runtime.GOMAXPROCS(0),
+		head: make([]int32, n), tail: make([]int32, n), busy: make([]uint64, (n+63)/64), workers: runtime.GOMAXPROCS(0),
 		cal: newCalendar(width, func(ev *event) swarm.Time { return ev.at }),
 	}
 	for i := range e.wakes {
@@ -151,22 +153,27 @@ func (e *engine) step() bool {
 
 // group links the events of each node together and lists the nodes that have any.
 func (e *engine) group(events []event) {
-	e.active = e.active[:0]
-	if cap(e.next) < len(events) {
+	if len(e.next) < len(events) {
 		e.next = make([]int32, 2*len(events))
 	}
 	for i := range events {
 		n := events[i].node
-		e.next[:cap(e.next)][i] = 0
+		e.next[i] = 0
 		if e.head[n] == 0 {
-			e.active = append(e.active, n)
+			e.busy[n/64] |= 1 << (n % 64)
 			e.head[n] = int32(i) + 1
 		} else {
-			e.next[:cap(e.next)][e.tail[n]] = int32(i) + 1
+			e.next[e.tail[n]] = int32(i) + 1
 		}
 		e.tail[n] = int32(i)
 	}
-	slices.Sort(e.active)
+	e.active = e.active[:0]
+	for w, word := range e.busy {
+		for ; word != 0; word &= word - 1 {
+			e.active = append(e.active, int32(w*64+bits.TrailingZeros64(word)))
+		}
+		e.busy[w] = 0
+	}
 }
 
 // window runs the agents that have events and the network.
@@ -204,8 +211,8 @@ func (e *engine) window(w int64, events []event, end swarm.Time) {
 func (e *engine) runChunk(c *chunk, nodes []int32, events []event, end swarm.Time) {
 	for _, n := range nodes {
 		c.scratch = c.scratch[:0]
-		for i := e.head[n]; i != 0; i = e.next[:cap(e.next)][i-1] {
-			c.scratch = append(c.scratch, events[i-1])
+		for i := e.head[n]; i != 0; i = e.next[i-1] {
+			c.scratch = append(c.scratch, &events[i-1])
 		}
 		e.head[n] = 0
 		byTime(c.scratch)
@@ -214,7 +221,7 @@ func (e *engine) runChunk(c *chunk, nodes []int32, events []event, end swarm.Tim
 }
 
 // runAgent hands an agent its events of a window and ticks it when its alarm rings.
-func (e *engine) runAgent(n int32, evs []event, end swarm.Time, out *outbox) {
+func (e *engine) runAgent(n int32, evs []*event, end swarm.Time, out *outbox) {
 	a := e.agents[n]
 	now := evs[0].at
 	for i := 0; ; {
@@ -224,7 +231,7 @@ func (e *engine) runAgent(n int32, evs []event, end swarm.Time, out *outbox) {
 			if evs[i].kind == evWake {
 				e.wakes[n] = never
 			} else {
-				a.handle(&evs[i], out)
+				a.handle(evs[i], out)
 			}
 			i++
 			continue

@@ -181,10 +181,10 @@ func (c *calendar[T]) farSwap(i, j int) {
 }
 
 // byTime sorts events by time, and keeps the order of those at the same time.
-func byTime(evs []event) {
+func byTime(evs []*event) {
 	for i := 1; i < len(evs); i++ {
 		if i > 64 {
-			slices.SortStableFunc(evs, func(a, b event) int { return int(min(max(a.at-b.at, -1), 1)) })
+			slices.SortStableFunc(evs, func(a, b *event) int { return int(min(max(a.at-b.at, -1), 1)) })
 			return
 		}
 		for j := i; j > 0 && evs[j].at < evs[j-1].at; j-- {

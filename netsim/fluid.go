@@ -12,8 +12,7 @@ import (
 type fluid struct {
 	t     *topology
 	links *solver
-	flows []flow // by the solver's index
-	byKey map[uint64]int32
+	flows []flow          // by the solver's index
 	early map[uint64]bool // stopped before they began, which slow start may delay
 	ends  []int32         // heap of the flows with a rate, by the end of their current part
 	cmds  *calendar[command]
@@ -73,7 +72,7 @@ const never = swarm.Time(math.MaxInt64)
 func newFluid(t *topology, width swarm.Time) *fluid {
 	n, z := len(t.nodes), len(t.s.Zones)
 	f := &fluid{
-		t: t, links: newSolver(2*n + 2*z + 1 + z*z), byKey: map[uint64]int32{}, early: map[uint64]bool{}, width: width,
+		t: t, links: newSolver(2*n + 2*z + 1 + z*z), early: map[uint64]bool{}, width: width,
 		cmds: newCalendar(width, func(c *command) swarm.Time { return c.at }),
 	}
 	f.links.tolerance = float64(t.s.Network.Tolerance)
@@ -210,14 +209,14 @@ func sortCommands(c []command) {
 
 func (f *fluid) do(c *command) {
 	if c.op == opStop {
-		if i, ok := f.byKey[c.key]; ok {
+		if i := f.find(c.src, c.key); i >= 0 {
 			f.stop(i)
 		} else {
 			f.early[c.key] = true
 		}
 		return
 	}
-	if f.early[c.key] {
+	if len(f.early) > 0 && f.early[c.key] {
 		delete(f.early, c.key)
 		return
 	}
@@ -229,11 +228,24 @@ func (f *fluid) do(c *command) {
 		f.flows = append(f.flows, flow{})
 	}
 	f.flows[i] = fl
-	f.byKey[c.key] = i
 	if fl.size == 0 {
 		f.flows[i].end = f.now
 		f.push(i)
 	}
+}
+
+// find returns the flow of a source by its key, -1 if there is none.
+func (f *fluid) find(src int32, key uint64) int32 {
+	l := f.egress()
+	if src != atOrigin {
+		l = f.up(src)
+	}
+	for _, i := range f.links.links[l].flows {
+		if f.flows[i].key == key {
+			return i
+		}
+	}
+	return -1
 }
 
 // settle has the solver share out anew and gives the flows their rates.
@@ -339,9 +351,6 @@ func (f *fluid) drop(i int32) {
 	fl := &f.flows[i]
 	if fl.heap >= 0 {
 		f.pull(i)
-	}
-	if j, ok := f.byKey[fl.key]; ok && j == i {
-		delete(f.byKey, fl.key)
 	}
 	fl.live = false
 	f.links.remove(i)

@@ -176,3 +176,19 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// The fields that the README of the scenarios shows are good.
+func TestReadmeExample(t *testing.T) {
+	text, err := os.ReadFile("scenarios/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "```yaml\n")
+	example, _, ok := strings.Cut(rest, "```")
+	if !ok {
+		t.Fatal("no example")
+	}
+	if _, err := Parse("README.md", []byte(example)); err != nil {
+		t.Error(err)
+	}
+}

@@ -115,7 +115,7 @@ func (h *host) stopFetch(id uint64) {
 	for key, f := range h.fetches {
 		if f.id == id {
 			delete(h.fetches, key)
-			h.out.net = append(h.out.net, command{at: h.now.Add(max(h.w.t.origin, time.Duration(h.w.width))), op: opStop, key: key})
+			h.out.net = append(h.out.net, command{at: h.now.Add(max(h.w.t.origin, time.Duration(h.w.width))), op: opStop, key: key, flow: flow{src: atOrigin}})
 		}
 	}
 }

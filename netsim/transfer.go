@@ -228,7 +228,7 @@ func (h *host) withdrawn(xfer uint64) {
 		return
 	}
 	if h.uploads[i].active {
-		h.out.net = append(h.out.net, command{at: h.now.Add(time.Duration(h.w.width)), op: opStop, key: xfer})
+		h.out.net = append(h.out.net, command{at: h.now.Add(time.Duration(h.w.width)), op: opStop, key: xfer, flow: flow{src: h.id}})
 	}
 	h.served(&event{xfer: xfer})
 }

@@ -34,6 +34,13 @@ func TestCmp(t *testing.T) {
 				rs = append(rs, r)
 				if os.Getenv("V") != "" {
 					r.JSON(os.Stdout)
+					for _, n := range []string{"origin", "zone", "other_zone"} {
+						fmt.Print(n)
+						for _, v := range r.Series[n] {
+							fmt.Printf(" %.0f", v/1e6)
+						}
+						fmt.Println()
+					}
 				}
 			}
 		}
