@@ -102,6 +102,9 @@ func (s *Store) create(d digest.Digest, l layout, out *leaving) (*entry, *Partia
 	s.room.Lock()
 	defer s.room.Unlock()
 	s.erase(out)
+	if err := s.restoreDirs(d); err != nil {
+		return nil, nil, err
+	}
 	e := &entry{digest: d, layout: l, state: stateBusy}
 	if err := s.enterNew(e, out); err != nil {
 		return nil, nil, err

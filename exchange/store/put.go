@@ -51,6 +51,9 @@ func (s *Store) putNew(d digest.Digest, l layout, mediaType string, data []byte)
 	s.room.Lock()
 	defer s.room.Unlock()
 	s.dropPartial(d, &out)
+	if err := s.restoreDirs(d); err != nil {
+		return err
+	}
 	e := &entry{digest: d, layout: l, mediaType: mediaType, state: stateBusy}
 	if err := s.enterNew(e, &out); err != nil {
 		return err

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime"
 	"slices"
@@ -59,10 +61,8 @@ func open(cfg Config, d disk) (*Store, error) {
 		hashing: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		entries: make(map[digest.Digest]*entry),
 	}
-	for _, dir := range s.paths.dirs() {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, fmt.Errorf("store: open: %w", err)
-		}
+	if err := s.makeDirs(); err != nil {
+		return nil, fmt.Errorf("store: open: %w", err)
 	}
 	lock, err := acquire(s.paths.lock())
 	if err != nil {
@@ -74,6 +74,27 @@ func open(cfg Config, d disk) (*Store, error) {
 		return nil, fmt.Errorf("store: open %s: %w", cfg.Dir, err)
 	}
 	return s, nil
+}
+
+func (s *Store) makeDirs() error {
+	for _, dir := range s.paths.dirs() {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restoreDirs makes the directories anew if somebody has deleted the cache under us: a store without them would
+// refuse every blob until its next Open.
+func (s *Store) restoreDirs(d digest.Digest) error {
+	for _, dir := range []string{s.paths.partials(d.Algorithm()), s.paths.blobs(d.Algorithm()), s.paths.trash()} {
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			log.Warnw("directory of the store is gone, made again", "dir", dir)
+			return s.makeDirs()
+		}
+	}
+	return nil
 }
 
 // Close ends the store: it waits for calls under way, closes live Partials as their Close does, and gives the
