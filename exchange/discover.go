@@ -124,22 +124,41 @@ func (x *Exchange) provide(ctx context.Context, a announcement) {
 	}
 }
 
-// reannouncer announces what is on disk: once after the start, when the mesh has been found, and then every
-// Config.Reannounce, because provider records expire.
+// Bounds of the first announcement of what is on disk.
+const (
+	firstLook  = 500 * time.Millisecond // how often it is looked whether somebody is there to hear it
+	firstQuiet = time.Second            // from then on, for gossip to have its neighbours
+	firstAgain = 15 * time.Second       // and once more, for those who came later
+)
+
+// reannouncer announces what is on disk: soon after the first member was seen, since a restarted holder is not asked
+// for what nobody knows it has; once more a little later; and then every Config.Reannounce, because provider records
+// expire.
 func (x *Exchange) reannouncer(ctx context.Context) {
 	if x.cfg.Reannounce < 0 {
 		return
 	}
-	timer := time.NewTimer(min(x.cfg.Reannounce, 15*time.Second))
-	defer timer.Stop()
-	for {
+	wait := func(d time.Duration) bool {
 		select {
-		case <-timer.C:
+		case <-time.After(min(d, x.cfg.Reannounce)):
+			return true
 		case <-ctx.Done():
+			return false
+		}
+	}
+	for x.alone() {
+		if !wait(firstLook) {
+			return
+		}
+	}
+	for _, d := range []time.Duration{firstQuiet, firstAgain} {
+		if !wait(d) {
 			return
 		}
 		x.reannounce(ctx)
-		timer.Reset(x.cfg.Reannounce)
+	}
+	for wait(x.cfg.Reannounce) {
+		x.reannounce(ctx)
 	}
 }
 
