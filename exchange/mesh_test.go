@@ -52,6 +52,7 @@ type fakeOrigin struct {
 	gate    chan struct{} // not nil: bodies block until it is closed
 	auth    string        // expected
 	slow    time.Duration // before each read
+	vanish  bool          // the second Blob finds nothing
 
 	requests atomic.Int64
 	sent     atomic.Int64
@@ -73,7 +74,7 @@ func newOrigin(blobs ...[]byte) *fakeOrigin {
 }
 
 func (o *fakeOrigin) Blob(ctx context.Context, ref swarm.OriginRef, auth string, d digest.Digest, off, n int64) (OriginBody, error) {
-	o.requests.Add(1)
+	first := o.requests.Add(1) == 1
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	b, ok := o.blobs[d]
@@ -81,7 +82,7 @@ func (o *fakeOrigin) Blob(ctx context.Context, ref swarm.OriginRef, auth string,
 	switch {
 	case o.fail != nil:
 		return OriginBody{}, o.fail
-	case !ok:
+	case !ok, o.vanish && !first:
 		return OriginBody{}, errNotFoundAtOrigin
 	case auth != o.auth:
 		return OriginBody{}, errDenied

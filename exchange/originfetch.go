@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -59,6 +60,7 @@ func (x *Exchange) stopOrigin(fetch uint64) {
 func (x *Exchange) runFetch(ctx context.Context, cancel context.CancelCauseFunc, s *session, a swarm.FetchOrigin) {
 	defer cancel(nil)
 	began := time.Now()
+	a.Origin = s.chooseOrigin(a.Origin)
 	err := x.readOrigin(ctx, s, a)
 	stopped := ctx.Err() != nil
 	x.mu.Lock()
@@ -73,12 +75,42 @@ func (x *Exchange) runFetch(ctx context.Context, cancel context.CancelCauseFunc,
 		x.storeFailed(s, st.err)
 	default:
 		kind, after := x.classify(err)
-		s.mu.Lock()
-		s.originErr = fmt.Errorf("fetch %s from %s/%s: %w", a.Digest, a.Origin.Registry, a.Origin.Repository, err)
-		s.mu.Unlock()
+		if s.originFailed(a.Origin, kind, err) {
+			kind, after = swarm.OriginUnreachable, 0 // not the end: the next fetch goes elsewhere
+		}
 		log.Infow("origin failed", "blob", a.Digest, "origin", a.Origin.Registry, "dur", time.Since(began), "err", err)
 		x.post(swarm.OriginFailed{Digest: a.Digest, Fetch: a.Fetch, Kind: kind, RetryAfter: after})
 	}
+}
+
+// chooseOrigin returns where to read: where the core says or, if that has failed in this session, where another local
+// client asked and it has failed less often. One client's bad registry is not to fail those who named a good one.
+func (s *session) chooseOrigin(o swarm.OriginRef) swarm.OriginRef {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bestOrigin(o)
+}
+
+// bestOrigin is chooseOrigin for a caller that holds s.mu.
+func (s *session) bestOrigin(o swarm.OriginRef) swarm.OriginRef {
+	for other := range s.credentials {
+		if s.failures[other] < s.failures[o] {
+			o = other
+		}
+	}
+	return o
+}
+
+// originFailed notes a failed fetch and reports whether the next one has a better origin to go to.
+func (s *session) originFailed(o swarm.OriginRef, kind swarm.OriginErrorKind, err error) (another bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.originErr = fmt.Errorf("fetch %s from %s/%s: %w", s.digest, o.Registry, o.Repository, err)
+	if kind == swarm.OriginNoRange {
+		return false // it has the blob, and is asked for the whole
+	}
+	s.failures[o]++
+	return s.bestOrigin(o) != o
 }
 
 // storeError sets the store's failures apart from the origin's.
@@ -311,6 +343,11 @@ func (x *Exchange) storePiece(s *session, a swarm.FetchOrigin, p originPiece, ge
 		x.accounts.duplicate.Add(int64(len(p.buf)))
 		return nil
 	}
+	s.mu.Lock()
+	if !slices.Contains(s.sources, a.Origin) {
+		s.sources = append(s.sources, a.Origin)
+	}
+	s.mu.Unlock()
 	x.post(swarm.OriginPiece{Digest: a.Digest, Fetch: a.Fetch, Piece: p.index, Hash: hash})
 	return nil
 }

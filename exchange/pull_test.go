@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -253,6 +254,86 @@ func TestCorruptOrigin(t *testing.T) {
 			o.mu.Unlock()
 			n.mustPull(want(d, int64(size)), data)
 		})
+	}
+}
+
+// originsByRef is one fake origin for each place.
+type originsByRef map[swarm.OriginRef]*fakeOrigin
+
+func (m originsByRef) Blob(ctx context.Context, ref swarm.OriginRef, auth string, d digest.Digest, off, n int64) (OriginBody, error) {
+	return m[ref].Blob(ctx, ref, auth, d, off, n)
+}
+
+func (m originsByRef) Listed(string) bool { return false }
+
+func (m originsByRef) Classify(err error) (swarm.OriginErrorKind, time.Duration) {
+	return newOrigin().Classify(err)
+}
+
+// joinTwo starts a pull from a bad origin, whose gate is shut, joins it with one from a good origin, opens the gate, and
+// returns how they ended.
+func joinTwo(t *testing.T, n *node, bad, good Want, o *fakeOrigin) (got [2][]byte, errs [2]error) {
+	t.Helper()
+	var wg sync.WaitGroup
+	wg.Go(func() { got[0], errs[0] = n.pull(bad) })
+	eventually(t, "a fetch from the bad origin", func() bool { return o.requests.Load() > 0 })
+	wg.Go(func() { got[1], errs[1] = n.pull(good) })
+	eventually(t, "both joined", func() bool {
+		s := n.session(bad.Digest)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.credentials) == 2
+	})
+	close(o.gate)
+	wg.Wait()
+	return got, errs
+}
+
+// TestOtherClientsOrigin has a client name an origin that fails while another names a good one for the same blob: both
+// get it.
+func TestOtherClientsOrigin(t *testing.T) {
+	data, d := content(6<<20, 11)
+	for name, spoil := range map[string]func(*fakeOrigin){
+		"never brings a piece": func(o *fakeOrigin) { o.cut = 1000 },
+		"dies mid-blob":        func(o *fakeOrigin) { o.cut = 3 << 20; o.noRange = true },
+		"lost it":              func(o *fakeOrigin) { o.cut = 1000; o.vanish = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bad, good := newOrigin(data), newOrigin(data)
+			bad.gate = make(chan struct{})
+			spoil(bad)
+			w := want(d, int64(len(data)))
+			w.Origin = swarm.OriginRef{Registry: "bad.test", Repository: "x"}
+			n := startNode(t, nodeConfig{origin: originsByRef{w.Origin: bad, testRef: good}})
+			got, errs := joinTwo(t, n, w, want(d, int64(len(data))), bad)
+			for i, err := range errs {
+				if err != nil || !bytes.Equal(got[i], data) {
+					t.Errorf("client %d: %d bytes, %v", i, len(got[i]), err)
+				}
+			}
+		})
+	}
+}
+
+// TestCorruptOriginNamed checks that wrong bytes are laid at the door of who sent them, not of who was named last.
+func TestCorruptOriginNamed(t *testing.T) {
+	data, d := content(2<<20, 12)
+	bad, good := newOrigin(), newOrigin(data)
+	bad.blobs[d] = bytes.Clone(data)
+	bad.blobs[d][5] ^= 1
+	bad.gate = make(chan struct{})
+	w := want(d, int64(len(data)))
+	w.Origin = swarm.OriginRef{Registry: "bad.test", Repository: "x"}
+	n := startNode(t, nodeConfig{origin: originsByRef{w.Origin: bad, testRef: good}})
+	_, errs := joinTwo(t, n, w, want(d, int64(len(data))), bad)
+	for i, err := range errs {
+		var corrupt *CorruptOriginError
+		if errors.As(err, &corrupt) && corrupt.Origin != w.Origin {
+			t.Errorf("client %d: names %+v", i, corrupt.Origin)
+		}
+	}
+	if errs[0] == nil {
+		t.Error("no error")
 	}
 }
 

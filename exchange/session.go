@@ -48,6 +48,8 @@ type session struct {
 
 	origin      swarm.OriginRef
 	credentials map[swarm.OriginRef]string // of local clients, by where they asked; presence is a local want
+	failures    map[swarm.OriginRef]int    // fetches that failed
+	sources     []swarm.OriginRef          // whose bytes are among the pieces
 	originErr   error
 	refused     *RefusedError
 	distrusted  map[swarm.PeerID]bool
@@ -70,6 +72,7 @@ func newSession(d digest.Digest, after *session) *session {
 		busy:        make(map[swarm.PieceIndex]chan struct{}),
 		changed:     make(chan struct{}),
 		credentials: make(map[swarm.OriginRef]string),
+		failures:    make(map[swarm.OriginRef]int),
 		distrusted:  make(map[swarm.PeerID]bool),
 	}
 }
@@ -141,10 +144,26 @@ func (x *Exchange) giveUp(a swarm.GiveUp) {
 	if s := x.session(a.Digest); s != nil {
 		err := s.reason(a.Reason)
 		if a.Reason != swarm.GaveUpAbandoned {
-			log.Warnw("blob given up", "blob", a.Digest, "origin", s.origin.Registry, "err", err)
+			log.Warnw("blob given up", "blob", a.Digest, "origin", s.blamed().Registry, "err", err)
 		}
 		x.endSession(s, err)
 	}
+}
+
+// blamed returns the origin that answers for the blob's bytes: the first that sent some or, while all came from peers,
+// the one that a client named.
+func (s *session) blamed() swarm.OriginRef {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.blamedLocked()
+}
+
+// blamedLocked is blamed for a caller that holds s.mu.
+func (s *session) blamedLocked() swarm.OriginRef {
+	if len(s.sources) > 0 {
+		return s.sources[0]
+	}
+	return s.origin
 }
 
 // reason returns what readers are told.
@@ -153,7 +172,7 @@ func (s *session) reason(r swarm.GiveUpReason) error {
 	defer s.mu.Unlock()
 	switch r {
 	case swarm.GaveUpCorrupt:
-		return &CorruptOriginError{Digest: s.digest, Origin: s.origin}
+		return &CorruptOriginError{Digest: s.digest, Origin: s.blamedLocked()}
 	case swarm.GaveUpStore:
 		if s.storeErr != nil {
 			return s.storeErr

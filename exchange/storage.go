@@ -248,8 +248,9 @@ func (x *Exchange) commit(ctx context.Context, s *session, p *store.Partial) {
 func (x *Exchange) logMismatch(s *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	o := s.blamedLocked()
 	log.Warnw("blob does not match its digest", "blob", s.digest, "bytes", s.size,
-		"origin", s.origin.Registry+"/"+s.origin.Repository)
+		"origin", o.Registry+"/"+o.Repository, "origins", max(len(s.sources), 1))
 }
 
 // discard drops all pieces of a session. Whoever read some of them fails; others read what comes next.
