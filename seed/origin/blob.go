@@ -105,7 +105,8 @@ func (c *Client) HeadBlob(ctx context.Context, r BlobRequest) (size int64, err e
 	a, err := c.try(ctx, q)
 	if err == nil {
 		a.drain()
-		if a.StatusCode == http.StatusOK && a.ContentLength >= 0 {
+		// A length of 0 is what proxies make of a HEAD that they do not understand.
+		if a.StatusCode == http.StatusOK && (a.ContentLength > 0 || a.ContentLength == 0 && r.empty()) {
 			return a.ContentLength, nil
 		}
 	} else if !headUnsupported(err) {
@@ -118,11 +119,14 @@ func (c *Client) HeadBlob(ctx context.Context, r BlobRequest) (size int64, err e
 		return b.Size, nil
 	}
 	var e *Error
-	if errors.As(err, &e) && e.Status == http.StatusRequestedRangeNotSatisfiable && r.Digest == r.Digest.Algorithm().FromString("") {
+	if errors.As(err, &e) && e.Status == http.StatusRequestedRangeNotSatisfiable && r.empty() {
 		return 0, nil // an empty blob has no first byte
 	}
 	return 0, err
 }
+
+// empty tells whether the digest is that of no bytes.
+func (r BlobRequest) empty() bool { return r.Digest == r.Digest.Algorithm().FromString("") }
 
 // headUnsupported tells whether a refused HEAD says little about a GET.
 func headUnsupported(err error) bool {

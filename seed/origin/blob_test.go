@@ -190,6 +190,8 @@ func TestHeadBlob(t *testing.T) {
 		{name: "no HEAD: 400", handler: only("HEAD", status(400), serveBlob), size: 1000, asked: "HEAD GET"},
 		{name: "no HEAD: 404", handler: only("HEAD", status(404), serveBlob), size: 1000, asked: "HEAD GET"},
 		{name: "HEAD without length", handler: only("HEAD", raw("200 OK", ""), serveBlob), size: 1000, asked: "HEAD GET"},
+		{name: "HEAD with length 0", handler: only("HEAD", raw("200 OK\r\nContent-Length: 0", ""), serveBlob), size: 1000, asked: "HEAD GET"},
+		{name: "HEAD of the empty blob", handler: raw("200 OK\r\nContent-Length: 0", ""), digest: empty, size: 0, asked: "HEAD"},
 		{name: "no HEAD, no Range", handler: only("HEAD", status(405), raw("200 OK\r\nContent-Length: 1000", string(content))), size: 1000, asked: "HEAD GET"},
 		{name: "no HEAD, no length", handler: only("HEAD", status(405), raw("200 OK\r\nTransfer-Encoding: chunked", "1\r\nx\r\n0\r\n\r\n")), size: -1, asked: "HEAD GET"},
 		{name: "missing", handler: status(404), err: ErrNotFound, asked: "HEAD GET"},
