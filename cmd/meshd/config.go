@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -44,9 +45,12 @@ func readConfig(path string) (*fileConfig, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxConfigFile))
+	data, err := io.ReadAll(io.LimitReader(f, maxConfigFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if len(data) > maxConfigFile {
+		return nil, fmt.Errorf("%s: more than %d bytes", path, maxConfigFile)
 	}
 	return parseConfig(path, data)
 }
@@ -54,8 +58,14 @@ func readConfig(path string) (*fileConfig, error) {
 // parseConfig reads the file's text; name is for errors.
 func parseConfig(name string, data []byte) (*fileConfig, error) {
 	c := &fileConfig{name: name, values: map[string]*yaml.Node{}}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(data, &doc); err != nil {
+	var doc, second yaml.Node
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	if err := dec.Decode(&doc); err != nil && err != io.EOF {
+		return nil, fmt.Errorf("%s: %w", c.name, err)
+	}
+	if err := dec.Decode(&second); err == nil {
+		return nil, c.errorf(&second, "a second document: want one")
+	} else if err != io.EOF {
 		return nil, fmt.Errorf("%s: %w", c.name, err)
 	}
 	if len(doc.Content) == 0 { // empty, or comments only

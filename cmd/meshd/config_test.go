@@ -143,6 +143,8 @@ func TestConfigFileRefused(t *testing.T) {
 	for _, row := range []struct{ name, text, want string }{
 		{"unknown key", "zone: a\n\nzonee: b\n", `:3: unknown key "zonee"`},
 		{"config is no key", "config: x\n", `:1: unknown key "config"`},
+		{"second document", "zone: a\n---\nzone: b\n", `:2: a second document`},
+		{"more than is read", "zone: a\n" + strings.Repeat("#\n", maxConfigFile/2), "more than 1048576 bytes"},
 		{"key twice", "zone: a\nseed: true\nzone: b\n", `:3: key "zone" is there twice`},
 		{"not a mapping", "- zone\n", ":1: want KEY: VALUE lines"},
 		{"not YAML", "zone: [\n", "line"},
