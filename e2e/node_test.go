@@ -69,6 +69,7 @@ type mesh struct {
 	dir      string
 	nodes    []*node
 	extra    []string // flags for every node
+	alone    bool     // no key and no bootstrap: a node without a mesh
 }
 
 // nodeSpec is what differs between nodes.
@@ -128,8 +129,10 @@ func (n *node) start(t testing.TB) {
 		"run", "--data-dir", n.dir, "--zone", n.zone,
 		"--mirror-addr", n.mirror(), "--admin-addr", n.admin(),
 		"--p2p-addr", "/ip4/" + n.host + "/tcp/65003", "--data-addr", n.host + ":65004",
-		"--mesh-key", filepath.Join(n.mesh.dir, "mesh.key"), "--bootstrap", "file:" + n.mesh.bootstrap(),
 		"--registry", registryHost + "=" + n.mesh.origin,
+	}
+	if !n.mesh.alone {
+		args = append(args, "--mesh-key", filepath.Join(n.mesh.dir, "mesh.key"), "--bootstrap", "file:"+n.mesh.bootstrap())
 	}
 	if n.seed {
 		args = append(args, "--seed")
