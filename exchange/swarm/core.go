@@ -31,6 +31,7 @@ type Core struct {
 	uploads   uploads
 	pieceTime time.Duration // EWMA of the time from request to last byte
 	lastFetch uint64
+	sweptAt   Time // leases that have ended were dropped at
 }
 
 // New returns a core. All its randomness comes from seed: the same events at the same times give the same actions.
@@ -186,6 +187,9 @@ func (c *Core) forget(gone []*blob) {
 	for _, b := range gone {
 		for len(b.neighbours) > 0 {
 			c.dropNeighbour(b, b.neighbours[0].m.ID)
+		}
+		for k := range b.leases {
+			c.dropLease(b, k)
 		}
 		delete(c.blobs, b.digest)
 	}

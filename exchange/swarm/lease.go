@@ -42,22 +42,25 @@ func (c *Core) arbitrate(b *blob, from PeerID, cl Claim) Verdict {
 	if b.leases == nil {
 		b.leases = make(leases)
 	}
+	c.sweepLeases()
 	var granted []uint32
+	n := 0
 	each(cl.Units, func(u uint32) {
-		if len(b.leases) >= maxUnits {
-			return // more than any blob has: a peer makes them up
+		if n++; n > maxClaim && from != c.cfg.Self {
+			return
 		}
 		k := leaseKey{zone: zone, unit: u, s: cl.Scope}
 		if cl.State != ClaimWant {
-			b.leases.note(k, from, cl.State, c)
+			c.noteLease(b, k, from, cl.State)
 			return
 		}
 		if holder, done, ok := c.leaseOf(b, k, from); ok {
 			v.deny(u, holder, done)
 			return
 		}
-		b.leases[k] = lease{holder: from, until: c.now.Add(c.cfg.Lease)}
-		granted = append(granted, u)
+		if c.setLease(b, k, lease{holder: from, until: c.now.Add(c.cfg.Lease)}) {
+			granted = append(granted, u)
+		}
 	})
 	v.Granted = runs(granted)
 	return v
@@ -74,20 +77,67 @@ func (v *Verdict) deny(u uint32, holder PeerID, done bool) {
 	v.Denied = append(v.Denied, Denial{Units: Units{First: u, Count: 1}, Holder: holder, Done: done})
 }
 
-// note records what a holder says of its unit. A word from another than the live holder changes nothing.
-func (l leases) note(k leaseKey, from PeerID, s ClaimState, c *Core) {
-	old, ok := l[k]
+// noteLease records what a holder says of its unit. A word from another than the live holder changes nothing.
+func (c *Core) noteLease(b *blob, k leaseKey, from PeerID, s ClaimState) {
+	old, ok := b.leases[k]
 	if ok && old.holder != from && old.until > c.now && !old.done {
 		return
 	}
 	switch s {
 	case ClaimHeld:
-		l[k] = lease{holder: from, until: c.now.Add(c.cfg.Lease)}
+		c.setLease(b, k, lease{holder: from, until: c.now.Add(c.cfg.Lease)})
 	case ClaimDone:
-		l[k] = lease{holder: from, done: true, until: c.now.Add(c.cfg.Done)}
+		c.setLease(b, k, lease{holder: from, done: true, until: c.now.Add(c.cfg.Done)})
 	case ClaimRelease:
 		if ok && old.holder == from {
-			delete(l, k)
+			c.dropLease(b, k)
+		}
+	}
+}
+
+// maxClaim bounds the units of one claim that are looked at.
+const maxClaim = 1 << 14
+
+// maxLeases bounds the leases that this node keeps for one peer, over all blobs: more than the units of some ten
+// blobs of 10 GiB. A peer that makes units up is told nothing beyond.
+const maxLeases = 1 << 15
+
+// setLease enters a lease and reports whether there was room for it.
+func (c *Core) setLease(b *blob, k leaseKey, l lease) bool {
+	if old, ok := b.leases[k]; !ok || old.holder != l.holder {
+		m := c.member(l.holder)
+		if m == nil || m != c.me && m.leases >= maxLeases {
+			return false
+		}
+		c.dropLease(b, k)
+		m.leases++
+	}
+	b.leases[k] = l
+	return true
+}
+
+func (c *Core) dropLease(b *blob, k leaseKey) {
+	l, ok := b.leases[k]
+	if !ok {
+		return
+	}
+	delete(b.leases, k)
+	if m := c.member(l.holder); m != nil {
+		m.leases--
+	}
+}
+
+// sweepLeases drops leases that have ended, now and then.
+func (c *Core) sweepLeases() {
+	if c.now.Sub(c.sweptAt) < c.cfg.Lease {
+		return
+	}
+	c.sweptAt = c.now
+	for _, b := range c.order {
+		for k, l := range b.leases {
+			if l.until <= c.now {
+				c.dropLease(b, k)
+			}
 		}
 	}
 }

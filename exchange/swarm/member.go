@@ -12,6 +12,7 @@ type member struct {
 	Member
 	key uint64 // of the id, for rendezvous hashing
 
+	leases  int     // that this node keeps for it as arbiter
 	asked   int     // piece requests of ours under way at it
 	load    uint8   // uploads that it last reported
 	backoff Time    // no request before this

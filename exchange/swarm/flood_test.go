@@ -1,0 +1,59 @@
+package swarm_test
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/meshd-project/meshd/exchange/swarm"
+)
+
+// A member that claims whatever a frame can name, of digests that it makes up, costs the arbiter bounded memory, and
+// others are granted theirs all the same.
+func TestFloodOfClaims(t *testing.T) {
+	cfg := swarm.DefaultConfig()
+	cfg.Self, cfg.Zone = "me", "a"
+	core := swarm.New(cfg, 1)
+	for _, id := range []swarm.PeerID{"flood", "honest"} {
+		core.Step(0, swarm.Member{ID: id, Zone: "a"}, nil)
+	}
+	claim := func(from swarm.PeerID, d digest.Digest, n uint32) (granted bool) {
+		msg := swarm.Claim{Digest: d, Scope: swarm.ScopeOrigin, State: swarm.ClaimWant, Units: []swarm.Units{{Count: n}}}
+		for _, a := range core.Step(swarm.Time(time.Second), swarm.Received{From: from, Msg: msg}, nil) {
+			if s, ok := a.(swarm.Send); ok {
+				v, ok := s.Msg.(swarm.Verdict)
+				granted = ok && len(v.Granted) > 0
+			}
+		}
+		return granted
+	}
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	for i := range 500 {
+		claim("flood", digest.FromString(fmt.Sprint(i)), 1<<20)
+	}
+	if grown := heap() - before; grown > 32<<20 {
+		t.Errorf("500 claims of one peer take %d MiB", grown>>20)
+	}
+	for i := range 500 { // also of digests that the flood was at
+		if !claim("honest", digest.FromString(fmt.Sprint(2*i+7)), 1) && 2*i+7 >= 4 {
+			t.Fatalf("claim %d of an honest peer is not granted", i)
+		}
+	}
+	for i := range 500 {
+		core.Step(swarm.Time(20*time.Second), swarm.Received{From: "flood", Msg: swarm.Claim{
+			Digest: digest.FromString(fmt.Sprint(i)), Scope: swarm.ScopeOrigin, State: swarm.ClaimRelease, Units: []swarm.Units{{Count: 1 << 20}},
+		}}, nil)
+	}
+	if !claim("flood", digest.FromString("later"), 1) {
+		t.Error("leases that have ended still count")
+	}
+}
