@@ -13,6 +13,7 @@ import (
 	"github.com/meshd-project/meshd/exchange/swarm"
 	"github.com/meshd-project/meshd/exchange/wire"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/time/rate"
 )
 
 // inbound is the control stream that a peer opened to us. A peer has one; a second one waits for the end of the
@@ -20,6 +21,31 @@ import (
 type inbound struct {
 	stream network.Stream
 	done   chan struct{} // closed when its reader has ended
+}
+
+// A peer may send so many messages a second, more in a burst; who sends more is read more slowly. A piece of the largest
+// size at 1 GB/s is told in 120 messages. Long lists count as several.
+const (
+	maxMessages  = 2000
+	messageBurst = 4000
+)
+
+// weight is what a message counts for.
+func weight(m swarm.Message, frame int) int {
+	n := frame >> 10
+	var units []swarm.Units
+	switch m := m.(type) {
+	case swarm.Claim:
+		units = m.Units
+	case swarm.Have:
+		units = m.Pieces
+	case swarm.Verdict:
+		units = m.Granted
+	}
+	for _, u := range units {
+		n += int(min(u.Count, 1<<20)) >> 8
+	}
+	return min(1+n, messageBurst)
 }
 
 // takeover is how long a second stream of a peer waits for the first to end by itself.
@@ -56,7 +82,7 @@ func (x *Exchange) accept(ctx context.Context, st network.Stream) {
 	defer close(in.done)
 	x.replace(id, in)
 	defer context.AfterFunc(ctx, func() { _ = st.Reset() })()
-	err := x.receive(id, st)
+	err := x.receive(ctx, id, st)
 	x.mu.Lock()
 	if r := x.remotes[id]; r != nil && r.in == in {
 		r.in = nil
@@ -91,7 +117,7 @@ func (x *Exchange) replace(id peer.ID, in *inbound) {
 }
 
 // receive exchanges cards and hands the peer's messages to the core. A clean end between two frames is no error.
-func (x *Exchange) receive(id peer.ID, st network.Stream) error {
+func (x *Exchange) receive(ctx context.Context, id peer.ID, st network.Stream) error {
 	_ = st.SetReadDeadline(time.Now().Add(cardTimeout))
 	r := bufio.NewReaderSize(st, 4<<10)
 	card, err := readCard(r)
@@ -107,6 +133,7 @@ func (x *Exchange) receive(id peer.ID, st network.Stream) error {
 	}
 	x.learn(id, card)
 	_ = st.SetReadDeadline(time.Time{}) // a peer may be silent; a dead one loses its connection
+	limit := rate.NewLimiter(maxMessages, messageBurst)
 	var buf []byte
 	for {
 		frame, err := wire.ReadFrame(r, buf)
@@ -121,6 +148,9 @@ func (x *Exchange) receive(id peer.ID, st network.Stream) error {
 		}
 		m, err := wire.DecodeMessage(frame)
 		if err != nil {
+			return err
+		}
+		if err := limit.WaitN(ctx, weight(m, len(frame))); err != nil {
 			return err
 		}
 		x.introduceBlob(m)
