@@ -161,3 +161,19 @@ func TestChoosePorts(t *testing.T) {
 		}
 	}
 }
+
+// The table fits into a terminal of 80 columns, with two-digit nodes and a minute's pull.
+func TestReportFits(t *testing.T) {
+	img := &image{size: 999 << 20}
+	n := &meshNode{process: &process{name: "node-10"}, zone: "zone-1", seed: true}
+	x := result{node: n, took: 99 * time.Second, firstByte: 2 * time.Second}
+	x.in = source{Zone: 800 << 20, OtherZone: 100 << 20, Origin: 99 << 20}
+	var out bytes.Buffer
+	newReport(img, []result{x}, img.size).write(&out)
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	for _, line := range lines[:len(lines)-1] { // the last one may wrap
+		if len(line) > 80 {
+			t.Errorf("%d columns: %s", len(line), line)
+		}
+	}
+}

@@ -249,6 +249,7 @@ func (m *mesh) explain(w io.Writer) {
 	for _, n := range m.nodes {
 		fmt.Fprintf(w, "  %-7s mirror %s  status http://%s/v1/status\n", n.name, n.addr(n.mirror), n.addr(n.admin))
 	}
+	fmt.Fprintf(w, "\nTheir logs and data are in %s.\n", m.dir)
 	fmt.Fprintf(w, "\n  crane pull --insecure %s image.tar\n", ref)
 	fmt.Fprintf(w, "  skopeo copy --src-tls-verify=false docker://%s dir:image\n", ref)
 	fmt.Fprintf(w, "  docker pull %s\n", ref)

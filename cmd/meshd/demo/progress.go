@@ -25,7 +25,7 @@ func newProgress(w io.Writer, total int64) progress {
 	}
 	all := mpb.New(mpb.WithOutput(f), mpb.WithWidth(50))
 	bar := all.AddBar(total,
-		mpb.PrependDecorators(decor.Name("pulling "), decor.CountersKibiByte("% .0f / % .0f")),
+		mpb.PrependDecorators(decor.Name("pulling "), decor.CountersKibiByte("% .1f / % .1f")),
 		mpb.AppendDecorators(decor.Percentage(), decor.Name("  "), decor.AverageSpeed(decor.SizeB1024(0), "% .0f")))
 	return &progressBar{all: all, bar: bar}
 }

@@ -64,10 +64,12 @@ func (r *report) zones() []string {
 	return zones
 }
 
-// write prints the table and, as the last line, the sums.
+// write prints the table, which fits into 80 columns, and, as the last line, the sums.
 func (r *report) write(w io.Writer) {
+	fmt.Fprintln(w, "MiB that each node took in, by where from:")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "node\tzone\ttime\tfirst byte\tdisk\town zone\tother zone\torigin\tverified\t")
+	fmt.Fprintln(t, "\t\t\tfirst\t\town\tother\t\t\t")
+	fmt.Fprintln(t, "node\tzone\ttime\tbyte\tdisk\tzone\tzone\torigin\tverified\t")
 	for _, x := range r.results {
 		name := x.node.name
 		if x.node.seed {
@@ -78,15 +80,15 @@ func (r *report) write(w io.Writer) {
 			verified = "NO"
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", name, x.node.zone, seconds(x.took), seconds(x.firstByte),
-			mib(x.in.Disk), mib(x.in.Zone), mib(x.in.OtherZone), mib(x.in.Origin), verified)
+			mebi(x.in.Disk), mebi(x.in.Zone), mebi(x.in.OtherZone), mebi(x.in.Origin), verified)
 	}
 	t.Flush()
 	copies := make([]string, 0, len(r.results))
 	for _, z := range r.zones() {
 		copies = append(copies, fmt.Sprintf("%s %.2f", z, r.zoneCopies(z)))
 	}
-	fmt.Fprintf(w, "image %v: origin copies %.3f, copies into each zone: %s, from peers %.0f %%\n",
-		mib(r.img.size), r.originCopies(), strings.Join(copies, " "), 100*r.peerShare())
+	fmt.Fprintf(w, "image %s MiB: origin copies %.3f, copies into each zone: %s, from peers %.0f %%\n",
+		mebi(r.img.size), r.originCopies(), strings.Join(copies, " "), 100*r.peerShare())
 }
 
 // verdict says what did not hold.
@@ -111,6 +113,6 @@ func (r *report) verdict() error {
 	return fmt.Errorf("the demo did not hold:\n  %s", strings.Join(failed, "\n  "))
 }
 
-func seconds(d time.Duration) string { return fmt.Sprintf("%.3f s", d.Seconds()) }
+func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
 
-func mib(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/float64(1<<20)) }
+func mebi(n int64) string { return fmt.Sprintf("%.1f", float64(n)/(1<<20)) }
