@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -52,6 +53,9 @@ func (s *statusCommand) fetch(ctx context.Context) ([]byte, error) {
 		return nil, &usageErr{errors.New("--admin-addr is not HOST:PORT")}
 	}
 	resp, err := http.DefaultClient.Do(req)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, errors.New("nothing listens there: is meshd running, and with this --admin-addr?")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -62,9 +66,12 @@ func (s *statusCommand) fetch(ctx context.Context) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(resp.Body, maxStatus))
 }
 
-// sources are the keys of bytes_in and bytes_out, with the words for people.
-var sources = []struct{ key, label string }{
-	{"disk", "disk"}, {"zone", "own zone"}, {"other_zone", "other zones"}, {"origin", "registries"},
+// sources are the keys of bytes_in and bytes_out, with the words for people. Bytes go out to peers only.
+var sources = []struct {
+	key, label string
+	out        bool
+}{
+	{"disk", "disk", false}, {"zone", "own zone", true}, {"other_zone", "other zones", true}, {"origin", "registries", false},
 }
 
 // writeStatus prints what the fixed keys of /v1/status say (docs/operator.md lists them).
@@ -75,7 +82,7 @@ func writeStatus(w io.Writer, st map[string]json.RawMessage) error {
 		{"zone", "zone"},
 		{"seed", "seed"},
 		{"peers", "peers"},
-		{"pulls", "pulls"},
+		{"pulls", "blobs arriving"},
 		{"origin_requests", "origin requests"},
 		{"duplicate_bytes", "duplicate bytes"},
 		{"quarantined", "quarantined"},
@@ -88,11 +95,16 @@ func writeStatus(w io.Writer, st map[string]json.RawMessage) error {
 			return fmt.Errorf("%s: %w", dir.key, err)
 		}
 		for _, s := range sources {
-			if n, ok := bySource[s.key]; ok {
+			if n, ok := bySource[s.key]; ok && (s.out || dir.key == "bytes_in") {
 				fmt.Fprintf(t, "%s %s\t%s\n", dir.label, s.label, sizeText(n))
 			}
 		}
 	}
+	var store struct{ Bytes, Blobs int64 }
+	if err := json.Unmarshal(st["store"], &store); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	fmt.Fprintf(t, "on disk\t%s in %d blobs\n", sizeText(store.Bytes), store.Blobs)
 	return t.Flush()
 }
 
