@@ -20,8 +20,8 @@ type runCommand struct {
 
 	MirrorAddr string   `env:"MESHD_MIRROR_ADDR" default:"${mirror_addr}" placeholder:"HOST:PORT" help:"Where clients pull (default ${default})."`
 	AdminAddr  string   `env:"MESHD_ADMIN_ADDR" default:"${admin_addr}" placeholder:"HOST:PORT" help:"Where status, health and metrics answer (default ${default})."`
-	P2PAddr    []string `name:"p2p-addr" env:"MESHD_P2P_ADDR" sep:";" default:"${p2p_addr}" placeholder:"MULTIADDR" help:"Where peers connect; may be repeated (default ${default})."`
-	DataAddr   string   `env:"MESHD_DATA_ADDR" default:"${data_addr}" placeholder:"HOST:PORT" help:"Where peers fetch pieces (default ${default})."`
+	P2PAddr    []string `name:"p2p-addr" env:"MESHD_P2P_ADDR" sep:";" default:"${p2p_addr}" placeholder:"MULTIADDR" help:"Where peers connect; may be repeated (default ${default}; without --mesh-key on loopback only)."`
+	DataAddr   string   `env:"MESHD_DATA_ADDR" default:"${data_addr}" placeholder:"HOST:PORT" help:"Where peers fetch pieces (default ${default}; without --mesh-key on loopback only)."`
 	DataDir    string   `env:"MESHD_DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Identity, keys and blobs (default /var/lib/meshd for root, else ~/.local/share/meshd)."`
 	Zone       string   `env:"MESHD_ZONE" default:"${zone}" placeholder:"NAME" help:"The data centre (IDC) this node stands in."`
 	Seed       bool     `env:"MESHD_SEED" help:"Bring blobs from the registry into the mesh for the others."`
@@ -31,7 +31,7 @@ type runCommand struct {
 	Registry        []node.Registry `env:"MESHD_REGISTRY" sep:";" placeholder:"HOST=URL[,ca=FILE][,insecure]" help:"How to reach a registry that is not plain https://HOST; may be repeated."`
 	DefaultRegistry string          `env:"MESHD_DEFAULT_REGISTRY" default:"${default_registry}" placeholder:"HOST" help:"Registry of requests that name none (default ${default})."`
 
-	CacheSize     node.Bytes `env:"MESHD_CACHE_SIZE" default:"${cache_size}" placeholder:"SIZE" help:"Disk space for blobs, 0 for no limit (default ${default})."`
+	CacheSize     node.Bytes `env:"MESHD_CACHE_SIZE" default:"${cache_size}" placeholder:"SIZE" help:"Disk space for blobs, 0 for no limit (default ${default}). A larger blob is not served."`
 	DownloadLimit node.Rate  `env:"MESHD_DOWNLOAD_LIMIT" default:"${download_limit}" placeholder:"RATE" help:"Most bytes a second in, such as 100MB/s; 0 for no limit."`
 	UploadLimit   node.Rate  `env:"MESHD_UPLOAD_LIMIT" default:"${upload_limit}" placeholder:"RATE" help:"Most bytes a second out to peers; 0 for no limit."`
 	OriginLimit   node.Rate  `env:"MESHD_ORIGIN_LIMIT" default:"${origin_limit}" placeholder:"RATE" help:"Most bytes a second from all registries; 0 for no limit."`
