@@ -17,6 +17,7 @@ var (
 	ErrBusy = errors.New("too many requests")
 	// ErrDraining: the node is stopping.
 	ErrDraining = errors.New("draining")
+	ErrNoSpace  = errors.New("no room on disk")
 	// ErrCorrupt: what the origin sent does not match its digest.
 	ErrCorrupt = errors.New("origin sent bytes that do not match the digest")
 )
@@ -77,6 +78,7 @@ var rows = []row{
 	{errBody, http.StatusBadRequest, codeUnsupported, "a pull has no request body"},
 	{ErrNotFound, http.StatusNotFound, codeUnknown, "not found"},
 	{ErrBusy, http.StatusTooManyRequests, codeTooMany, "too many requests at once"},
+	{ErrNoSpace, http.StatusServiceUnavailable, codeUnavailable, "this node has no room for the blob: free disk space or lower --cache-size"},
 	{ErrDraining, http.StatusServiceUnavailable, codeUnavailable, "the node is stopping"},
 	{ErrCorrupt, http.StatusBadGateway, codeManifestInvalid, "the origin sent bytes that do not match the digest"},
 	{errStall, http.StatusGatewayTimeout, codeUnavailable, "no byte arrived in time"},

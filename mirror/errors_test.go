@@ -34,6 +34,7 @@ func TestRows(t *testing.T) {
 		ErrNotFound:              {404, "MANIFEST_UNKNOWN", "BLOB_UNKNOWN", "NAME_UNKNOWN", false},
 		ErrBusy:                  {429, "TOOMANYREQUESTS", "TOOMANYREQUESTS", "TOOMANYREQUESTS", true},
 		ErrDraining:              {503, "UNAVAILABLE", "UNAVAILABLE", "UNAVAILABLE", true},
+		ErrNoSpace:               {503, "UNAVAILABLE", "UNAVAILABLE", "UNAVAILABLE", true},
 		ErrCorrupt:               same(502, "MANIFEST_INVALID"),
 		errStall:                 same(504, "UNAVAILABLE"),
 		context.DeadlineExceeded: same(504, "UNAVAILABLE"),

@@ -20,8 +20,11 @@ type manifests struct {
 	origin Origin
 	gate   *gate
 	tags   *lru[hash, digest.Digest] // last answer per repository, tag and Accept
-	asks   *flights[document]
-	stats  *counters
+	// private holds what was fetched with credentials, by caller. It never goes to
+	// disk: there any registry's yes for the digest would serve it.
+	private *lru[hash, document]
+	asks    *flights[document]
+	stats   *counters
 }
 
 // question is what one client wants to know about one manifest.
@@ -45,7 +48,7 @@ func (m *manifests) find(ctx context.Context, q question) (document, error) {
 	if q.digest == "" {
 		return m.ask(ctx, q)
 	}
-	doc, ok := m.local(q.digest)
+	doc, ok := m.local(q.caller, q.digest)
 	if !ok {
 		return m.ask(ctx, q)
 	}
@@ -59,8 +62,31 @@ func (m *manifests) find(ctx context.Context, q question) (document, error) {
 	return doc, nil
 }
 
-// local returns a document from disk, verified.
-func (m *manifests) local(d digest.Digest) (document, bool) {
+// maxPrivate bounds a private manifest that is remembered, in bytes, maxPrivates
+// their number.
+const maxPrivate, maxPrivates = 128 << 10, 128
+
+// keep remembers a document: on disk if anybody may have it, else in memory for
+// whoever has the same credentials.
+func (m *manifests) keep(q question, doc document) {
+	switch {
+	case isSchema1(doc.mediaType):
+	case q.auth == "":
+		if err := m.docs.Put(doc.digest, doc.mediaType, doc.data); err != nil {
+			log.Warnw("manifest not kept", "blob", doc.digest, "err", err)
+		}
+	case len(doc.data) <= maxPrivate:
+		m.private.put(m.gate.key(q.caller, doc.digest), doc)
+	}
+}
+
+// local returns a document that was kept, verified.
+func (m *manifests) local(c caller, d digest.Digest) (document, bool) {
+	if c.auth != "" {
+		if doc, ok := m.private.get(m.gate.key(c, d)); ok {
+			return doc, true
+		}
+	}
 	mediaType, data, ok := m.docs.Get(d)
 	if !ok {
 		return document{}, false
@@ -162,11 +188,7 @@ func (m *manifests) get(ctx context.Context, q question) (document, error) {
 		log.Warnw("manifest refused", "ref", q.ref.String(), "blob", q.reference, "origin", q.ref.Registry, "err", err)
 		return document{}, err
 	}
-	if !isSchema1(doc.mediaType) {
-		if err := m.docs.Put(doc.digest, doc.mediaType, doc.data); err != nil {
-			log.Warnw("manifest not kept", "blob", doc.digest, "err", err)
-		}
-	}
+	m.keep(q, doc)
 	return doc, nil
 }
 
@@ -179,7 +201,7 @@ func (m *manifests) lastOf(q question) (document, bool) {
 	if !ok {
 		return document{}, false
 	}
-	return m.local(d)
+	return m.local(q.caller, d)
 }
 
 func (m *manifests) tagKey(q question) hash {

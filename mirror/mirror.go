@@ -49,8 +49,9 @@ func New(cfg Config, blobs Blobs, docs Documents, origin Origin) *Mirror {
 		lists: newFlights[listing](cfg.ManifestTimeout, tickets),
 		manifests: &manifests{
 			hasher: h, max: cfg.ManifestMax, docs: docs, origin: origin, gate: g, stats: stats,
-			tags: newLRU[hash, digest.Digest](cfg.MaxTags),
-			asks: newFlights[document](cfg.ManifestTimeout, tickets),
+			tags:    newLRU[hash, digest.Digest](cfg.MaxTags),
+			private: newLRU[hash, document](maxPrivates),
+			asks:    newFlights[document](cfg.ManifestTimeout, tickets),
 		},
 	}
 }

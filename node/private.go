@@ -1,0 +1,202 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/meshd-project/meshd/mirror"
+	"github.com/meshd-project/meshd/seed/origin"
+)
+
+// How long a registry's answer counts whether anybody may read a repository, and how many are remembered.
+const (
+	publicTTL  = 5 * time.Minute
+	privateTTL = time.Minute
+	maxAnswers = 4096
+)
+
+// privateBlobs keeps what needs credentials out of the store and the mesh, where any registry's yes for a digest would
+// serve it: such a blob is passed on from its origin to the client that has the credentials. A client that sends
+// credentials for what anybody may read, as docker and crane do after a login, is served by the mesh.
+type privateBlobs struct {
+	mirror.Blobs
+	origin *origin.Client
+
+	mu      sync.Mutex
+	answers *simplelru.LRU[mirror.Ref, answer]
+}
+
+// answer is what a registry said when asked without credentials.
+type answer struct {
+	public bool
+	until  time.Time
+}
+
+func newPrivateBlobs(mesh mirror.Blobs, o *origin.Client) *privateBlobs {
+	answers, err := simplelru.NewLRU[mirror.Ref, answer](maxAnswers, nil)
+	if err != nil {
+		panic(err) // the size is not positive
+	}
+	return &privateBlobs{Blobs: mesh, origin: o, answers: answers}
+}
+
+// Open implements mirror.Blobs.
+func (b *privateBlobs) Open(ctx context.Context, w mirror.BlobWant) (mirror.Blob, error) {
+	if w.Authorization == "" || b.public(ctx, w) {
+		w.Authorization = ""
+		return b.Blobs.Open(ctx, w)
+	}
+	r := origin.BlobRequest{Ref: origin.Ref(w.Ref), Digest: w.Digest, Length: -1, Authorization: w.Authorization}
+	size, err := b.origin.HeadBlob(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if size < 0 {
+		return nil, fmt.Errorf("open private blob %s of %s: the registry does not tell its size", w.Digest, w.Ref)
+	}
+	return &privateBlob{origin: b.origin, request: r, size: size}, nil
+}
+
+// public reports whether anybody may read a blob. The registry's answer for one blob counts for its repository for a
+// while; one that it did not give clearly counts for this blob only.
+func (b *privateBlobs) public(ctx context.Context, w mirror.BlobWant) bool {
+	b.mu.Lock()
+	known, ok := b.answers.Get(w.Ref)
+	b.mu.Unlock()
+	if ok && time.Now().Before(known.until) {
+		return known.public
+	}
+	_, err := b.origin.HeadBlob(ctx, origin.BlobRequest{Ref: origin.Ref(w.Ref), Digest: w.Digest, Length: -1})
+	now := answer{public: err == nil, until: time.Now().Add(publicTTL)}
+	switch {
+	case errors.Is(err, origin.ErrUnauthorized), errors.Is(err, origin.ErrDenied):
+		now.until = time.Now().Add(privateTTL)
+	case err != nil:
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.answers.Add(w.Ref, now)
+	return now.public
+}
+
+// privateBlob is a blob at its origin: mirror.Blob.
+type privateBlob struct {
+	origin  *origin.Client
+	request origin.BlobRequest
+	size    int64
+}
+
+func (b *privateBlob) Size() int64 { return b.size }
+
+func (b *privateBlob) Close() error { return nil }
+
+// Reader asks the origin for the range. The whole is checked against the digest before its last bytes go out.
+func (b *privateBlob) Reader(off, n int64) (mirror.BlobReader, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &privateReader{name: fmt.Sprintf("private blob %s of %s", b.request.Digest, b.request.Ref), left: n, cancel: cancel}
+	r.dial = func() (io.ReadCloser, error) { return b.dial(ctx, off, n) }
+	if off == 0 && n == b.size {
+		r.check = b.request.Digest.Verifier()
+	}
+	return r, nil
+}
+
+// dial asks the origin for a range; one without ranges sends the whole, of which the start is skipped. The body ends
+// with ctx.
+func (b *privateBlob) dial(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+	q := b.request
+	q.Offset = off
+	if off+n < b.size {
+		q.Length = n
+	}
+	body, err := b.origin.Blob(ctx, q)
+	if errors.Is(err, origin.ErrNoRange) {
+		q.Offset, q.Length = 0, -1
+		body, err = b.origin.Blob(ctx, q)
+	}
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, func() { _ = body.Close() })
+	if _, err := io.CopyN(io.Discard, body, off-body.Offset); err != nil {
+		return nil, fmt.Errorf("skip to byte %d: %w", off, err)
+	}
+	return body, nil
+}
+
+// privateReader reads a range of a privateBlob: mirror.BlobReader. The origin is asked at the first Read or WriteTo.
+type privateReader struct {
+	name   string
+	dial   func() (io.ReadCloser, error)
+	cancel context.CancelFunc // ends the body; any goroutine may call it
+	left   int64              // bytes not read yet
+	check  digest.Verifier    // nil for a part
+	body   io.ReadCloser
+	next   []byte // read and checked, not handed out yet
+}
+
+// chunk is what is read at a time, in bytes; the last is held back until the whole is verified.
+const chunk = 256 << 10
+
+func (r *privateReader) Close() error {
+	r.cancel()
+	return nil
+}
+
+// Read implements io.Reader.
+func (r *privateReader) Read(p []byte) (int, error) {
+	if len(r.next) == 0 {
+		if r.left == 0 {
+			return 0, io.EOF
+		}
+		if err := r.fill(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, r.next)
+	r.next = r.next[n:]
+	return n, nil
+}
+
+// WriteTo implements io.WriterTo.
+func (r *privateReader) WriteTo(w io.Writer) (int64, error) {
+	defer r.cancel()
+	return io.Copy(w, struct{ io.Reader }{r})
+}
+
+// fill reads the next chunk, and with the last checks the whole.
+func (r *privateReader) fill() error {
+	if r.body == nil {
+		body, err := r.dial()
+		if err != nil {
+			return fmt.Errorf("read %s: %w", r.name, err)
+		}
+		r.body = body
+	}
+	buf := make([]byte, min(chunk, r.left))
+	if _, err := io.ReadFull(r.body, buf); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return fmt.Errorf("read %s: %w", r.name, err)
+	}
+	r.left -= int64(len(buf))
+	r.next = buf
+	if r.check == nil {
+		return nil
+	}
+	_, _ = r.check.Write(buf)
+	if r.left == 0 && !r.check.Verified() {
+		r.next, r.left = nil, 1 // no clean end
+		return fmt.Errorf("read %s: %w", r.name, mirror.ErrCorrupt)
+	}
+	return nil
+}
