@@ -41,6 +41,8 @@ func mirrorError(err error) error {
 	switch {
 	case errors.Is(err, exchange.ErrCorruptOrigin):
 		return fmt.Errorf("%w: %w", mirror.ErrCorrupt, err)
+	case errors.Is(err, store.ErrNoSpace):
+		return fmt.Errorf("%w: %w", mirror.ErrNoSpace, err)
 	case errors.Is(err, exchange.ErrClosed):
 		return fmt.Errorf("%w: %w", mirror.ErrDraining, err)
 	case errors.As(err, &refused) && refused.Kind == swarm.OriginNotFound:

@@ -82,7 +82,8 @@ func loadMeshKey(path, dir string) (pnet.PSK, error) {
 	defer f.Close()
 	psk, err := pnet.DecodeV1PSK(io.LimitReader(f, 4<<10))
 	if err != nil {
-		return nil, fmt.Errorf("read mesh key %s: %w (`meshd key new` makes one)", path, err)
+		// The cause quotes what it read, which may be the key.
+		return nil, fmt.Errorf("read mesh key %s: not a key file (`meshd key new` makes one)", path)
 	}
 	return psk, nil
 }

@@ -209,3 +209,15 @@ func TestIsBridge(t *testing.T) {
 		}
 	}
 }
+
+// A file that is not a key may be one without its header: what is in it must not reach the log.
+func TestBadMeshKeyIsNotQuoted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mesh.key")
+	const text = "f7e3bda7ab8d0123456789abcdef0123456789abcdef0123456789abcdef0123"
+	if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadMeshKey(path, ""); err == nil || strings.Contains(err.Error(), text[:8]) {
+		t.Fatalf("%v", err)
+	}
+}

@@ -44,7 +44,8 @@ type blob struct {
 	// Why and for whom.
 	class    Class
 	private  bool
-	relayed  bool // a peer asked for it by Want: it is not abandoned for lack of local readers
+	relayed  bool   // a peer asked for it by Want: it is not abandoned for lack of local readers
+	askedBy  PeerID // whose Want began the session, if it was one
 	origin   OriginRef
 	readers  []reader
 	lastRead Time

@@ -57,3 +57,37 @@ func TestFloodOfClaims(t *testing.T) {
 		t.Error("leases that have ended still count")
 	}
 }
+
+// A seed opens only so many sessions for one peer, and others are served all the same.
+func TestFloodOfWants(t *testing.T) {
+	cfg := swarm.DefaultConfig()
+	cfg.Self, cfg.Zone, cfg.Seed = "me", "a", true
+	core := swarm.New(cfg, 1)
+	for _, id := range []swarm.PeerID{"flood", "honest"} {
+		core.Step(0, swarm.Member{ID: id, Zone: "a"}, nil)
+	}
+	want := func(from swarm.PeerID, i int) (opened bool) {
+		msg := swarm.Want{
+			Digest: digest.FromString(fmt.Sprint(from, i)), Size: 64 * mib,
+			Origin: swarm.OriginRef{Registry: "registry.example", Repository: "team/app"},
+		}
+		for _, a := range core.Step(swarm.Time(time.Second), swarm.Received{From: from, Msg: msg}, nil) {
+			if _, ok := a.(swarm.OpenBlob); ok {
+				opened = true
+			}
+		}
+		return opened
+	}
+	opened := 0
+	for i := range 2000 {
+		if want("flood", i) {
+			opened++
+		}
+	}
+	if opened > 256 {
+		t.Errorf("%d sessions for one peer", opened)
+	}
+	if !want("honest", 0) {
+		t.Error("no session for an honest peer")
+	}
+}

@@ -224,7 +224,6 @@ func (c *Core) originSized(e OriginSized) {
 	if f == nil {
 		return
 	}
-	b.originTries = 0
 	if b.size >= 0 && b.size != e.Size {
 		c.contradicted(b)
 		return

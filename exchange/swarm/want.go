@@ -131,9 +131,28 @@ func (c *Core) asSeed(b *blob, from PeerID, w Want) {
 		c.send(from, Refuse{Digest: b.digest, Kind: OriginRefused})
 		return
 	}
-	b.origin, b.class, b.private, b.relayed = w.Origin, Background, false, true
+	if c.sessionsFor(from) >= maxSessionsFor {
+		c.send(from, Refuse{Digest: b.digest, Kind: OriginThrottled})
+		return
+	}
+	b.origin, b.class, b.private, b.relayed, b.askedBy = w.Origin, Background, false, true, from
 	c.begin(b, w.Size)
 	c.meet(b, from)
+}
+
+// maxSessionsFor bounds the blobs that a seed brings into the mesh at a time because one peer asked first: many more
+// than the layers of an image, and no way to fill a seed's disk with partials of blobs that do not exist.
+const maxSessionsFor = 256
+
+// sessionsFor counts the sessions that a peer's Want began.
+func (c *Core) sessionsFor(id PeerID) int {
+	n := 0
+	for _, b := range c.order {
+		if b.want && b.relayed && b.askedBy == id {
+			n++
+		}
+	}
+	return n
 }
 
 // meet answers a Want by Hello, which tells the asker that this seed is on it.
