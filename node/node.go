@@ -263,7 +263,7 @@ func (n *node) openFronts() error {
 	if err := mc.Validate(); err != nil {
 		return fmt.Errorf("mirror: %w", err)
 	}
-	n.mirror = mirror.New(mc, newPrivateBlobs(settledBlobs{meshBlobs{n.exchange}, n.settled}, n.origin), documents{n.store}, mirrorOrigin{n.origin})
+	n.mirror = mirror.New(mc, newDirectBlobs(settledBlobs{meshBlobs{n.exchange}, n.settled}, n.origin), documents{n.store}, mirrorOrigin{n.origin})
 	n.closeLater(n.mirror.Close)
 	n.mirrorServer = mirror.NewServer(n.mirror)
 	n.adminServer = admin.NewServer(admin.New(admin.Config{

@@ -22,10 +22,11 @@ const (
 	maxAnswers = 4096
 )
 
-// privateBlobs keeps what needs credentials out of the store and the mesh, where any registry's yes for a digest would
-// serve it: such a blob is passed on from its origin to the client that has the credentials. A client that sends
-// credentials for what anybody may read, as docker and crane do after a login, is served by the mesh.
-type privateBlobs struct {
+// directBlobs passes on from its origin what the mesh must not or cannot hold. What needs credentials goes to the client
+// that has them and stays out of the store and the mesh, where any registry's yes for a digest would serve it; a client
+// that sends credentials for what anybody may read, as docker and crane do after a login, is served by the mesh. A blob
+// for which the store has no room goes to the client and is not kept.
+type directBlobs struct {
 	mirror.Blobs
 	origin *origin.Client
 
@@ -39,19 +40,23 @@ type answer struct {
 	until  time.Time
 }
 
-func newPrivateBlobs(mesh mirror.Blobs, o *origin.Client) *privateBlobs {
+func newDirectBlobs(mesh mirror.Blobs, o *origin.Client) *directBlobs {
 	answers, err := simplelru.NewLRU[mirror.Ref, answer](maxAnswers, nil)
 	if err != nil {
 		panic(err) // the size is not positive
 	}
-	return &privateBlobs{Blobs: mesh, origin: o, answers: answers}
+	return &directBlobs{Blobs: mesh, origin: o, answers: answers}
 }
 
 // Open implements mirror.Blobs.
-func (b *privateBlobs) Open(ctx context.Context, w mirror.BlobWant) (mirror.Blob, error) {
+func (b *directBlobs) Open(ctx context.Context, w mirror.BlobWant) (mirror.Blob, error) {
 	if w.Authorization == "" || b.public(ctx, w) {
 		w.Authorization = ""
-		return b.Blobs.Open(ctx, w)
+		blob, err := b.Blobs.Open(ctx, w)
+		if !errors.Is(err, mirror.ErrNoSpace) {
+			return blob, err
+		}
+		log.Warnw("no room for a blob, it is passed on and not kept", "blob", w.Digest, "origin", w.Registry, "err", err)
 	}
 	r := origin.BlobRequest{Ref: origin.Ref(w.Ref), Digest: w.Digest, Length: -1, Authorization: w.Authorization}
 	size, err := b.origin.HeadBlob(ctx, r)
@@ -59,14 +64,14 @@ func (b *privateBlobs) Open(ctx context.Context, w mirror.BlobWant) (mirror.Blob
 		return nil, err
 	}
 	if size < 0 {
-		return nil, fmt.Errorf("open private blob %s of %s: the registry does not tell its size", w.Digest, w.Ref)
+		return nil, fmt.Errorf("open blob %s of %s: the registry does not tell its size", w.Digest, w.Ref)
 	}
-	return &privateBlob{origin: b.origin, request: r, size: size}, nil
+	return &directBlob{origin: b.origin, request: r, size: size}, nil
 }
 
 // public reports whether anybody may read a blob. The registry's answer for one blob counts for its repository for a
 // while; one that it did not give clearly counts for this blob only.
-func (b *privateBlobs) public(ctx context.Context, w mirror.BlobWant) bool {
+func (b *directBlobs) public(ctx context.Context, w mirror.BlobWant) bool {
 	b.mu.Lock()
 	known, ok := b.answers.Get(w.Ref)
 	b.mu.Unlock()
@@ -87,21 +92,21 @@ func (b *privateBlobs) public(ctx context.Context, w mirror.BlobWant) bool {
 	return now.public
 }
 
-// privateBlob is a blob at its origin: mirror.Blob.
-type privateBlob struct {
+// directBlob is a blob at its origin: mirror.Blob.
+type directBlob struct {
 	origin  *origin.Client
 	request origin.BlobRequest
 	size    int64
 }
 
-func (b *privateBlob) Size() int64 { return b.size }
+func (b *directBlob) Size() int64 { return b.size }
 
-func (b *privateBlob) Close() error { return nil }
+func (b *directBlob) Close() error { return nil }
 
 // Reader asks the origin for the range. The whole is checked against the digest before its last bytes go out.
-func (b *privateBlob) Reader(off, n int64) (mirror.BlobReader, error) {
+func (b *directBlob) Reader(off, n int64) (mirror.BlobReader, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &privateReader{name: fmt.Sprintf("private blob %s of %s", b.request.Digest, b.request.Ref), left: n, cancel: cancel}
+	r := &directReader{name: fmt.Sprintf("blob %s of %s", b.request.Digest, b.request.Ref), left: n, cancel: cancel}
 	r.dial = func() (io.ReadCloser, error) { return b.dial(ctx, off, n) }
 	if off == 0 && n == b.size {
 		r.check = b.request.Digest.Verifier()
@@ -111,7 +116,7 @@ func (b *privateBlob) Reader(off, n int64) (mirror.BlobReader, error) {
 
 // dial asks the origin for a range; one without ranges sends the whole, of which the start is skipped. The body ends
 // with ctx.
-func (b *privateBlob) dial(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+func (b *directBlob) dial(ctx context.Context, off, n int64) (io.ReadCloser, error) {
 	q := b.request
 	q.Offset = off
 	if off+n < b.size {
@@ -132,8 +137,8 @@ func (b *privateBlob) dial(ctx context.Context, off, n int64) (io.ReadCloser, er
 	return body, nil
 }
 
-// privateReader reads a range of a privateBlob: mirror.BlobReader. The origin is asked at the first Read or WriteTo.
-type privateReader struct {
+// directReader reads a range of a directBlob: mirror.BlobReader. The origin is asked at the first Read or WriteTo.
+type directReader struct {
 	name   string
 	dial   func() (io.ReadCloser, error)
 	cancel context.CancelFunc // ends the body; any goroutine may call it
@@ -146,13 +151,13 @@ type privateReader struct {
 // chunk is what is read at a time, in bytes; the last is held back until the whole is verified.
 const chunk = 256 << 10
 
-func (r *privateReader) Close() error {
+func (r *directReader) Close() error {
 	r.cancel()
 	return nil
 }
 
 // Read implements io.Reader.
-func (r *privateReader) Read(p []byte) (int, error) {
+func (r *directReader) Read(p []byte) (int, error) {
 	if len(r.next) == 0 {
 		if r.left == 0 {
 			return 0, io.EOF
@@ -167,13 +172,13 @@ func (r *privateReader) Read(p []byte) (int, error) {
 }
 
 // WriteTo implements io.WriterTo.
-func (r *privateReader) WriteTo(w io.Writer) (int64, error) {
+func (r *directReader) WriteTo(w io.Writer) (int64, error) {
 	defer r.cancel()
 	return io.Copy(w, struct{ io.Reader }{r})
 }
 
 // fill reads the next chunk, and with the last checks the whole.
-func (r *privateReader) fill() error {
+func (r *directReader) fill() error {
 	if r.body == nil {
 		body, err := r.dial()
 		if err != nil {

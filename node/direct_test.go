@@ -77,7 +77,7 @@ func fetch(t *testing.T, url string, header ...string) (status int, body []byte)
 	return resp.StatusCode, body
 }
 
-func TestPrivateBlobs(t *testing.T) {
+func TestPrivateBlobsArePassedOn(t *testing.T) {
 	data := bytes.Repeat([]byte("0123456789abcdef"), 100_000) // 1.6 MB: several chunks, several pieces
 	d := digest.FromBytes(data)
 	guarded := newGuardedRegistry(t, data)
@@ -152,4 +152,21 @@ func TestPrivateBlobs(t *testing.T) {
 			return err == nil && i.Complete && i != (store.Info{})
 		})
 	})
+}
+
+// A blob that does not fit is passed on whole, and nothing of it is kept.
+func TestBlobWithoutRoomIsPassedOn(t *testing.T) {
+	data := bytes.Repeat([]byte("0123456789abcdef"), 100_000)
+	d := digest.FromBytes(data)
+	c := testConfig(t, "")
+	c.Store.CacheSize = 1 << 20
+	c.Origin.Registries = []Registry{{Host: "good.test", URL: newGuardedRegistry(t, data).URL}}
+	n := launch(t, c, nil)
+	status, body := fetch(t, n.mirrorURL("/v2/open/app/blobs/"+d.String()+"?ns=good.test"))
+	if status != 200 || !bytes.Equal(body, data) {
+		t.Fatalf("%d, %d bytes", status, len(body))
+	}
+	if u := n.store.Usage(); u.Bytes != 0 {
+		t.Fatalf("%d bytes kept", u.Bytes)
+	}
 }
