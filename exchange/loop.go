@@ -133,6 +133,8 @@ func failureText(f swarm.Failure) string {
 		return "bytes do not match their attested hash"
 	case swarm.FailedDistrusted:
 		return "distrusted attester"
+	case swarm.FailedWant:
+		return "asked for blobs that do not exist"
 	case swarm.FailedAttestation:
 		return "signed hashes proved wrong"
 	}

@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"slices"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -23,6 +24,7 @@ type blob struct {
 	phase  phase
 	want   bool // a local reader, a preheat, or a peer's Want made us fetch it
 	wake   Time // when work is to run again
+	live   bool // in Core.live
 	active Time // last time that somebody, here or elsewhere, asked for it
 
 	// What is known of the bytes.
@@ -167,6 +169,29 @@ func (b *blob) clear() {
 	}
 	b.avail.busy = NewBitmap(b.have.Len())
 	b.pending, b.importing = nil, nil
+}
+
+// shift moves all that is measured from the past on by a time that this node did not see.
+func (b *blob) shift(gap time.Duration) {
+	for _, t := range []*Time{&b.progressAt, &b.lastRead, &b.wantedAt} {
+		*t = t.Add(gap)
+	}
+	for i := range b.asked {
+		b.asked[i].at = b.asked[i].at.Add(gap)
+	}
+	for _, n := range b.neighbours {
+		n.probed = 0
+	}
+	for _, u := range b.pending {
+		if cl := b.claimOf(u.s, u.unit); cl != nil && cl.state == pending {
+			cl.at = cl.at.Add(gap)
+		}
+	}
+	for p := range b.inFlight {
+		for i := range b.pieces[p].reqs {
+			b.pieces[p].reqs[i].at = b.pieces[p].reqs[i].at.Add(gap)
+		}
+	}
 }
 
 // inflight reports whether a piece is being fetched, from a peer or the origin.

@@ -50,6 +50,10 @@ type Config struct {
 	Discover time.Duration
 	// SeedSilence is how long a seed may leave a Want unanswered before it does not count.
 	SeedSilence time.Duration
+	// Probe is the time without progress after which the neighbours are asked whether they are still there: a stopped
+	// process keeps its connections and says nothing. Who leaves the question unanswered for ClaimTimeout no longer
+	// counts for the blob.
+	Probe time.Duration
 	// LastResort is the time without progress after which a node goes to the origin without a lease.
 	LastResort time.Duration
 	// Stalled is the time without progress after which a session gives up.
@@ -95,6 +99,7 @@ func DefaultConfig() Config {
 		ClaimRetry:       time.Second,
 		Discover:         400 * time.Millisecond,
 		SeedSilence:      3 * time.Second,
+		Probe:            3 * time.Second,
 		LastResort:       10 * time.Second,
 		Stalled:          time.Minute,
 		Linger:           15 * time.Second,

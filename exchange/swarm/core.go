@@ -24,6 +24,8 @@ type Core struct {
 
 	blobs map[digest.Digest]*blob // look-up only
 	order []*blob                 // in the order in which they were first heard of
+	live  []*blob                 // those among them that want work before the next sweep
+	sweep Time                    // when the others are looked at
 
 	seeds     []*member // those among the members, computed at epoch seedsAt-1
 	seedsAt   uint64
@@ -45,8 +47,8 @@ func New(cfg Config, seed uint64) *Core {
 // Step tells the core that ev happened at now and appends to out what is to be done. It never blocks and never
 // fails: nonsense from peers is ignored. now must not go back; if it does, the latest time counts.
 func (c *Core) Step(now Time, ev Event, out []Action) []Action {
-	c.now = max(c.now, now)
 	c.out = out
+	c.wakeUp(now)
 	c.step(ev)
 	out, c.out = c.out, nil
 	return out
@@ -54,13 +56,29 @@ func (c *Core) Step(now Time, ev Event, out []Action) []Action {
 
 // Deadline returns when Step is to be called with Tick if nothing else happens before; false if never.
 func (c *Core) Deadline() (Time, bool) {
-	var first Time
-	for i, b := range c.order {
-		if i == 0 || b.wake < first {
-			first = b.wake
-		}
+	first := c.sweep
+	for _, b := range c.live {
+		first = min(first, b.wake)
 	}
 	return first, len(c.order) > 0
+}
+
+// asleep is the time without any Step that a node with a session under way, which asks for one every tick, sees only
+// if its process was stopped.
+const asleep = 2 * time.Second
+
+// wakeUp sets the time. What passed while the process was stopped counts against nobody's patience.
+func (c *Core) wakeUp(now Time) {
+	gap := now.Sub(c.now)
+	c.now = max(c.now, now)
+	if gap < asleep {
+		return
+	}
+	for _, b := range c.live {
+		if b.want && b.phase == fetching {
+			b.shift(gap)
+		}
+	}
 }
 
 func (c *Core) step(ev Event) {
@@ -158,7 +176,9 @@ func (c *Core) blob(d digest.Digest) *blob {
 		b = newBlob(d, c.now)
 		c.blobs[d] = b
 		c.order = append(c.order, b)
-		b.wake = c.now.Add(c.cfg.Idle)
+		if len(c.order) == 1 {
+			c.sweep = c.now.Add(c.cfg.Idle / 4)
+		}
 	}
 	return b
 }
@@ -194,23 +214,28 @@ func (c *Core) forget(gone []*blob) {
 		delete(c.blobs, b.digest)
 	}
 	if len(gone) > 0 {
-		c.order = slices.DeleteFunc(c.order, func(b *blob) bool { return slices.Contains(gone, b) })
+		left := func(b *blob) bool { return c.blobs[b.digest] != b }
+		c.order = slices.DeleteFunc(c.order, left)
+		c.live = slices.DeleteFunc(c.live, left)
 	}
 }
 
 // tick runs what is due, and forgets what nobody asked for in a long time.
 func (c *Core) tick() {
-	var gone []*blob
-	for _, b := range slices.Clone(c.order) {
-		if b.wake > c.now {
-			continue
-		}
-		c.work(b)
-		if c.forgettable(b) {
-			gone = append(gone, b)
+	for _, b := range slices.Clone(c.live) {
+		if b.wake <= c.now {
+			c.work(b)
 		}
 	}
-	c.forget(gone)
+	c.live = slices.DeleteFunc(c.live, func(b *blob) bool {
+		b.live = c.busy(b)
+		return !b.live
+	})
+	if c.now < c.sweep {
+		return
+	}
+	c.sweep = c.now.Add(c.cfg.Idle / 4)
+	c.forget(slices.DeleteFunc(slices.Clone(c.order), func(b *blob) bool { return !c.forgettable(b) }))
 }
 
 func (c *Core) forgettable(b *blob) bool {
@@ -235,16 +260,18 @@ func (c *Core) work(b *blob) {
 
 // schedule sets when work runs next.
 func (c *Core) schedule(b *blob) {
-	switch {
-	case b.want && b.phase == fetching:
-		b.wake = c.now.Add(tick)
-	default:
-		b.wake = max(b.active.Add(c.cfg.Idle), c.now.Add(tick))
-	}
+	b.wake = c.now.Add(tick)
 	if b.flushAt != 0 {
 		b.wake = min(b.wake, max(b.flushAt, c.now))
 	}
+	if !b.live && c.busy(b) {
+		b.live = true
+		c.live = append(c.live, b)
+	}
 }
+
+// busy reports whether a blob wants work by time alone.
+func (c *Core) busy(b *blob) bool { return b.want && b.phase == fetching || b.flushAt != 0 }
 
 func (c *Core) emit(a Action) { c.out = append(c.out, a) }
 

@@ -45,6 +45,8 @@ const (
 	FailedDistrusted Failure = 7
 	// FailedAttestation is the reason to quarantine a node whose signed hashes proved wrong.
 	FailedAttestation Failure = 8
+	// FailedWant: it asked a seed for a blob that its origin does not have.
+	FailedWant Failure = 9
 )
 
 type (

@@ -95,6 +95,8 @@ func points(why Failure) float64 {
 		return 8
 	case FailedTimeout, FailedReset:
 		return 1
+	case FailedWant:
+		return 0.5
 	}
 	return 0
 }

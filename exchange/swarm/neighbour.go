@@ -12,6 +12,8 @@ type neighbour struct {
 	near    bool // of our zone
 	greeted Time // Hello sent at; its answer is awaited until answered
 	replied bool
+	probed  Time // asked for a sign of life at; 0: not asked
+	heard   Time // last message about the blob
 	wants   bool
 	have    Bitmap // of length 0 until it told the blob's size
 }
@@ -125,9 +127,9 @@ func (c *Core) helloed(b *blob, from PeerID, h Hello) {
 		return
 	}
 	b.active = c.now
-	n.replied, n.wants, n.m.load = true, h.Want, h.Load
+	n.replied, n.heard, n.wants, n.m.load = true, c.now, h.Want, h.Load
 	b.answered(from)
-	if h.Size >= 0 && b.size < 0 && b.want {
+	if h.Size >= 0 && b.size < 0 && b.want && (!b.relayed || n.m.Seed || h.Have.Count() > 0) {
 		c.sized(b, h.Size, from)
 	}
 	b.noRange = b.noRange || h.NoRange
@@ -154,7 +156,7 @@ func (c *Core) told(b *blob, from PeerID, h Have) {
 	if n == nil {
 		return
 	}
-	n.m.load = h.Load
+	n.m.load, n.heard = h.Load, c.now
 	if n.have.Len() != len(b.pieces) {
 		b.count(n, -1)
 		n.have = NewBitmap(len(b.pieces))

@@ -338,6 +338,9 @@ func (c *Core) originFailed(e OriginFailed) {
 		b.noRange = true
 	case OriginUnauthorized, OriginNotFound, OriginRefused:
 		b.originDead = true
+		if e.Kind == OriginNotFound && b.relayed {
+			c.penalise(b.askedBy, FailedWant)
+		}
 	default:
 		b.originTries++
 		wait := max(c.cfg.OriginBackoff<<min(b.originTries-1, 10), e.RetryAfter)

@@ -26,7 +26,7 @@ func (c *Core) pull(b *blob) {
 // share returns the requests that one blob may have under way: an equal part of Config.Outstanding, two at least.
 func (c *Core) share() int {
 	active := 0
-	for _, b := range c.order {
+	for _, b := range c.live {
 		if b.phase == fetching && b.opened && b.missing > 0 {
 			active++
 		}
@@ -133,7 +133,7 @@ func (c *Core) request(b *blob, p PieceIndex, n *neighbour) {
 // timeout is how long a request may take: many times what pieces took so far.
 func (c *Core) timeout() time.Duration {
 	if c.pieceTime == 0 {
-		return 30 * time.Second
+		return 15 * time.Second
 	}
 	return min(max(24*c.pieceTime, 5*time.Second), 30*time.Second)
 }

@@ -151,6 +151,50 @@ func TestStoppedSeedIsTakenOver(t *testing.T) {
 	check(t, n, 1.5, 2)
 }
 
+// A process that is stopped keeps its connections. The others find out by asking it, and share the rest under leases:
+// they do not all lose patience at once and go to the origin for the same bytes.
+func TestStoppedOnlySeed(t *testing.T) {
+	n := swarmtest.New(128 * mib)
+	for i := range 8 {
+		n.Add("a", i == 0)
+	}
+	for _, nd := range n.Nodes()[1:] {
+		nd.Want(n.Size)
+	}
+	seed := n.Nodes()[0]
+	n.At(250*time.Millisecond, func() { seed.Stopped = true })
+	n.Run(2 * time.Minute)
+	lost := float64(seed.FromOrigin) / float64(n.Size) // what it alone had is read again, nothing more
+	check(t, n, 1+lost, 1+lost)
+	for _, nd := range n.Nodes()[1:] {
+		if time.Duration(nd.Done) > 15*time.Second {
+			t.Errorf("%s took %v", nd.ID, time.Duration(nd.Done))
+		}
+	}
+}
+
+// A node whose process was stopped for minutes goes on where it was: the time did not pass for it.
+func TestAsleep(t *testing.T) {
+	n := swarmtest.New(64 * mib)
+	nd := n.Add("a", false)
+	nd.Want(n.Size)
+	n.At(50*time.Millisecond, func() { nd.Stopped = true })
+	n.At(5*time.Minute, func() {
+		nd.Stopped = false
+		nd.Step(swarm.Tick{})
+		if nd.Ended != 0 {
+			t.Fatalf("gave up (%v) on waking", nd.Ended)
+		}
+		for f := range uint64(3) { // what it was reading broke meanwhile
+			nd.Step(swarm.OriginFailed{Digest: n.Digest, Fetch: f, Kind: swarm.OriginUnreachable})
+		}
+	})
+	n.Run(10 * time.Minute)
+	if nd.Done == 0 {
+		t.Fatalf("not done; ended with %v", nd.Ended)
+	}
+}
+
 func TestLiars(t *testing.T) {
 	t.Run("wrong bytes", func(t *testing.T) {
 		n := swarmtest.New(64 * mib)

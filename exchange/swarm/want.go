@@ -1,6 +1,9 @@
 package swarm
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // wanted handles a local want: it begins a session, or raises the one under way.
 func (c *Core) wanted(e Wanted) {
@@ -131,12 +134,12 @@ func (c *Core) asSeed(b *blob, from PeerID, w Want) {
 		c.send(from, Refuse{Digest: b.digest, Kind: OriginRefused})
 		return
 	}
-	if c.sessionsFor(from) >= maxSessionsFor {
+	if unproven, all := c.sessionsFor(from); unproven >= maxUnproven || all >= maxSessionsFor || c.shunned(from) {
 		c.send(from, Refuse{Digest: b.digest, Kind: OriginThrottled})
 		return
 	}
 	b.origin, b.class, b.private, b.relayed, b.askedBy = w.Origin, Background, false, true, from
-	c.begin(b, w.Size)
+	c.begin(b, -1) // the size is the origin's to tell: room on disk is not to be had for the asking
 	c.meet(b, from)
 }
 
@@ -144,15 +147,20 @@ func (c *Core) asSeed(b *blob, from PeerID, w Want) {
 // than the layers of an image, and no way to fill a seed's disk with partials of blobs that do not exist.
 const maxSessionsFor = 256
 
-// sessionsFor counts the sessions that a peer's Want began.
-func (c *Core) sessionsFor(id PeerID) int {
-	n := 0
-	for _, b := range c.order {
+// maxUnproven bounds those among them of which the origin has not said yet that they exist.
+const maxUnproven = 16
+
+// sessionsFor counts the sessions that a peer's Want began, and those of unknown size among them.
+func (c *Core) sessionsFor(id PeerID) (unproven, all int) {
+	for _, b := range c.live {
 		if b.want && b.relayed && b.askedBy == id {
-			n++
+			all++
+			if b.size < 0 {
+				unproven++
+			}
 		}
 	}
-	return n
+	return unproven, all
 }
 
 // meet answers a Want by Hello, which tells the asker that this seed is on it.
@@ -286,18 +294,55 @@ func (c *Core) checkProgress(b *blob) {
 		c.giveUp(b, GaveUpAbandoned)
 		return
 	}
-	if b.requests > 0 || len(b.fetches) > 0 || b.opening {
+	if len(b.fetches) > 0 || b.opening {
 		return
 	}
 	still := c.now.Sub(b.progressAt)
+	c.probe(b, still)
+	if b.requests > 0 {
+		return
+	}
 	alone := b.origin.Zero() && c.discovered(b) && len(b.neighbours) == 0 // nobody has it, and nobody said where it comes from
 	if (b.originDead || alone) && !c.offered(b) && !c.awaitsSeeds(b) || still > c.cfg.Stalled {
 		c.giveUp(b, GaveUpOrigin)
 		return
 	}
-	if still > c.cfg.LastResort && c.now >= b.originUntil && !b.origin.Zero() {
+	if still > c.cfg.LastResort+c.lastResortTurn(b) && c.now >= b.originUntil && !b.origin.Zero() {
 		b.bypass = true
 	}
+}
+
+// probe asks the neighbours for a sign of life when nothing comes, and leaves out those that gave none: their pieces
+// and leases are then had from others.
+func (c *Core) probe(b *blob, still time.Duration) {
+	if still < c.cfg.Probe {
+		return
+	}
+	for _, n := range slices.Clone(b.neighbours) {
+		switch {
+		case n.probed == 0:
+			n.probed = c.now
+			c.send(n.m.ID, c.hello(b, false))
+		case c.now.Sub(n.probed) < c.cfg.ClaimTimeout:
+		case n.heard >= n.probed:
+			n.probed = 0 // alive: asked again if nothing comes all the same
+		default:
+			c.dropNeighbour(b, n.m.ID)
+			b.silent = append(b.silent, n.m.ID)
+			b.renewAt = c.now
+		}
+	}
+}
+
+// lastResortTurn staggers those that would all lose patience at once, by rank: the first to go serves the others.
+func (c *Core) lastResortTurn(b *blob) time.Duration {
+	before := 0
+	for _, n := range b.neighbours {
+		if n.wants && mix(b.key^n.m.key) > mix(b.key^c.me.key) {
+			before++
+		}
+	}
+	return time.Duration(before) * 500 * time.Millisecond
 }
 
 // offered reports whether some neighbour has a piece that is missing here.
