@@ -13,8 +13,10 @@ func TestBound(t *testing.T) {
 	}{
 		{"a host's own link", "zones: [{name: a, hosts: 20, seeds: 2}]", 5.12, "host"},
 		{"the origin", "zones: [{name: a, hosts: 20}]\norigin: {egress: 100MB/s}", 12.8, "origin"},
-		{"uplinks", "zones: [{name: a, hosts: 50}, {name: b, hosts: 50}, {name: c, hosts: 50, seeds: 2}]\nhost: {up: 200MB/s, down: 300MB/s}\nseed_host: {up: 200MB/s}\norigin: {egress: 500MB/s}",
-			150 * 1.28e9 / (152*200e6 + 500e6), "swarm"},
+		{
+			"uplinks", "zones: [{name: a, hosts: 50}, {name: b, hosts: 50}, {name: c, hosts: 50, seeds: 2}]\nhost: {up: 200MB/s, down: 300MB/s}\nseed_host: {up: 200MB/s}\norigin: {egress: 500MB/s}",
+			150 * 1.28e9 / (152*200e6 + 500e6), "swarm",
+		},
 		{"a pipe", "zones: [{name: a, hosts: 50}, {name: b, hosts: 50}]\nwan: {in: 150MB/s}", 1.28e9 / 150e6, "pipe into b"},
 		{"pipes out of zones", "zones: [{name: a, hosts: 5}, {name: z, count: 6, hosts: 5}]\nwan: {out: 100MB/s}", 6 * 1.28e9 / 700e6, "pipes out"},
 		{"slow hosts do not count", "zones: [{name: a, hosts: 20}]\nclasses: [{share: 5%, host: {down: 1MB/s, up: 1MB/s}, slow: true}]", 5.12, "host"},

@@ -44,8 +44,14 @@ func Plot(dir string, results ...*Result) error {
 
 // ink is a palette that stays apart in grey and for the colour-blind (Okabe and Ito 2008).
 var ink = []color.RGBA{
-	{0, 114, 178, 255}, {213, 94, 0, 255}, {0, 158, 115, 255}, {204, 121, 167, 255},
-	{230, 159, 0, 255}, {86, 180, 233, 255}, {0, 0, 0, 255}, {240, 228, 66, 255},
+	{0, 114, 178, 255},
+	{213, 94, 0, 255},
+	{0, 158, 115, 255},
+	{204, 121, 167, 255},
+	{230, 159, 0, 255},
+	{86, 180, 233, 255},
+	{0, 0, 0, 255},
+	{240, 228, 66, 255},
 }
 
 // dashes tell lines apart once the colours are used up.
