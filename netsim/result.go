@@ -3,9 +3,6 @@ package netsim
 import (
 	"cmp"
 	"slices"
-	"time"
-
-	"github.com/meshd-project/meshd/exchange/swarm"
 )
 
 // Result is what a run showed. Times are of judged hosts, from the arrival of each: not of slow classes, liars and
@@ -226,5 +223,3 @@ func (f *fluid) linkName(l int32) string {
 	}
 	return "into " + f.t.s.Zones[(l-f.pipeOut(0))/2].Name
 }
-
-func seconds(t swarm.Time) float64 { return time.Duration(t).Seconds() }

@@ -200,11 +200,3 @@ func (d *directory) find(s shared, now swarm.Time, put func(event)) {
 	answer(d.zone[k], d.t.s.Delays.ZoneDHT.std(), 0)
 	answer(d.global[s.blob], d.t.s.Delays.DHT.std(), okay)
 }
-
-// name returns a node's name, for verdicts.
-func (w *world) nameOf(id swarm.PeerID) string {
-	if i := w.t.indexOf(id); i >= 0 {
-		return w.t.nodes[i].name
-	}
-	return "nobody"
-}
