@@ -35,6 +35,10 @@ type Config struct {
 
 	// Arbiters is the number of nodes of a zone that keep a blob's members and leases.
 	Arbiters int
+	// Small is the number of members up to which everybody knows everybody, and without seeds everybody may be an
+	// arbiter of the origin. Beyond it the relays are: they are few and known everywhere, but who is one is told with
+	// delay.
+	Small int
 	// Lease is how long a claim holds without renewal; it is renewed three times as often.
 	Lease time.Duration
 	// Done is how long an arbiter remembers who brought a unit in.
@@ -93,6 +97,7 @@ func DefaultConfig() Config {
 		UploadQueue:      4,
 		ImportQueue:      16,
 		Arbiters:         3,
+		Small:            64,
 		Lease:            6 * time.Second,
 		Done:             10 * time.Second,
 		ClaimTimeout:     3 * time.Second,

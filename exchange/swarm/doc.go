@@ -40,8 +40,8 @@
 // Every byte leaves the origin once and enters each zone once because whoever brings a unit in holds a lease on it.
 // Units are stripes of 16 MiB at the origin and single pieces at the border of a zone. The lease is kept by the
 // unit's arbiter: the node that rendezvous hashing puts first among a small set which everybody who knows the same
-// members computes alike. For the origin that set is the seeds, without seeds the relays; for a zone, three of
-// its nodes, drawn by the digest. An arbiter schedules nothing: it says yes to the first who asks and no to the
+// members computes alike. For the origin that set is the seeds, without seeds three nodes of a small mesh or
+// three relays of a large one; for a zone, three of its nodes, all drawn by the digest. An arbiter schedules nothing: it says yes to the first who asks and no to the
 // others, and names the holder. It is soft state: a lease ends by release, by the loss of its holder or
 // without renewal after three seconds; an arbiter that dies or is silent is replaced by the next in rank, and
 // holders tell it what they hold. The same nodes answer Join with members of the swarm.

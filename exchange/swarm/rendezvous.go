@@ -49,7 +49,7 @@ const maxSeedArbiters = 8
 
 // arbiters returns the nodes that keep a blob's members and leases in a scope, this node among them if it is
 // one. For a zone they are the Config.Arbiters nodes of the zone with the highest weight for the digest; for
-// the origin they are the seeds, without seeds the relays, without relays everybody.
+// the origin they are the seeds; without seeds as many of everybody in a small mesh, of the relays in a large one.
 func (c *Core) arbiters(b *blob, s Scope) []*member {
 	cache := &b.arbiters[s-1]
 	if cache.epoch == c.epoch && cache.silent == len(b.silent) {
@@ -62,7 +62,7 @@ func (c *Core) arbiters(b *blob, s Scope) []*member {
 	} else {
 		if set = c.pick(b, func(m *member) bool { return m.Seed }); len(set) > 0 {
 			limit = maxSeedArbiters
-		} else if set = c.pick(b, func(m *member) bool { return m.Relay }); len(set) == 0 {
+		} else if set = c.pick(b, func(m *member) bool { return m.Relay }); len(set) == 0 || len(c.members) <= c.cfg.Small {
 			set = c.pick(b, func(*member) bool { return true })
 		}
 	}
