@@ -2,6 +2,7 @@ package netsim
 
 import (
 	"cmp"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -50,7 +51,7 @@ func (s *scheduler) asked(a shared) {
 	from = append(t.sample(from, treeCandidates, uint64(a.at)<<20^uint64(a.node)), t.seeds...)
 	from = slices.DeleteFunc(from, func(p int32) bool {
 		st := s.r.all[p]
-		return s.r.dead[p] || s.load[p] >= slotsOf(t, p) || s.depth[p] >= treeDepth || st.client && st.count == 0 || s.under(p, a.node, 0)
+		return s.r.dead[p] || s.load[p] >= slotsOf(t, p) || s.depth[p] >= treeDepth || st.client && len(s.parents[p]) == 0 || s.under(p, a.node, 0)
 	})
 	slices.SortStableFunc(from, func(x, y int32) int { return cmp.Compare(s.score(a.node, y), s.score(a.node, x)) })
 	from = from[:min(treeParents, len(from))]
@@ -98,7 +99,7 @@ func (s *scheduler) score(child, parent int32) float64 {
 	return v
 }
 
-// treePeer is a node of the tree: it hears from its parents what they have and asks them for it in order. A seed reads
+// treePeer is a node of the tree: it hears from its parents what they have and asks them for it. A seed reads
 // from the registry when it is asked first.
 type treePeer struct {
 	station
@@ -106,6 +107,7 @@ type treePeer struct {
 	children []int32
 	waits    []treeWait
 	reading  bool
+	rng      *rand.Rand
 }
 
 type treeParent struct {
@@ -125,7 +127,9 @@ type treeFollow struct{}
 // treeHas is the answer.
 type treeHas struct{ have swarm.Bitmap }
 
-func newTreePeer(st station) *treePeer { return &treePeer{station: st} }
+func newTreePeer(st station) *treePeer {
+	return &treePeer{station: st, rng: rand.New(rand.NewPCG(mix(st.r.t.salt^uint64(st.id)), 3))}
+}
 
 // tick asks for new parents: these have nothing to give.
 func (p *treePeer) tick(now swarm.Time, out *outbox) {
@@ -210,28 +214,43 @@ func (p *treePeer) parent(id int32) *treeParent {
 	return p.parents[i]
 }
 
-// request asks for the first pieces that a parent with room has.
+// request asks the parents with room for pieces that they have, from a random place on: peers that all asked in order
+// would have nothing for each other.
 func (p *treePeer) request() {
-	for i := uint32(0); int(i) < p.r.pieces && len(p.waits) < treePieces; i++ {
-		if p.have.Has(swarm.PieceIndex(i)) || slices.ContainsFunc(p.waits, func(w treeWait) bool { return w.piece == i }) {
-			continue
-		}
+	for len(p.waits) < treePieces {
 		var best *treeParent
+		var piece uint32
 		for _, f := range p.parents {
-			if f.out < treePerParent && f.have.Has(swarm.PieceIndex(i)) && (best == nil || f.out < best.out) {
-				best = f
+			if f.out < treePerParent && (best == nil || f.out < best.out) {
+				if i, ok := p.pick(f); ok {
+					best, piece = f, i
+				}
 			}
 		}
-		if best != nil {
-			best.out++
-			p.waits = append(p.waits, treeWait{i, best.peer})
-			p.tally.requests++
-			p.ship(best.peer, event{kind: evAsk, unit: i})
+		if best == nil {
+			break
 		}
+		best.out++
+		p.waits = append(p.waits, treeWait{piece, best.peer})
+		p.tally.requests++
+		p.ship(best.peer, event{kind: evAsk, unit: piece})
 	}
 	if p.client && !p.full() && len(p.waits) == 0 && p.wake == never {
 		p.wake = p.now.Add(treeStarved)
 	}
+}
+
+// pick returns a piece that a parent has and that is neither here nor asked for.
+func (p *treePeer) pick(f *treeParent) (uint32, bool) {
+	start := p.rng.IntN(max(p.r.pieces, 1))
+	for k := range p.r.pieces {
+		i := uint32((start + k) % p.r.pieces)
+		if f.have.Has(swarm.PieceIndex(i)) && !p.have.Has(swarm.PieceIndex(i)) &&
+			!slices.ContainsFunc(p.waits, func(w treeWait) bool { return w.piece == i }) {
+			return i, true
+		}
+	}
+	return 0, false
 }
 
 func (p *treePeer) took(ev *event) {
