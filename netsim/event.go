@@ -115,15 +115,21 @@ func (c *calendar[T]) next() (int64, bool) {
 // The slice is to be handed back to done.
 func (c *calendar[T]) take(w int64) []T {
 	c.base = w
-	for len(c.far) > 0 && c.window(c.at(&c.far[0])) < w+ringWindows {
-		x := c.popFar()
-		c.putNear(max(c.window(c.at(&x)), w), x)
-	}
+	c.approach()
 	b := c.ring[w%ringWindows]
 	c.ring[w%ringWindows] = nil
 	c.count -= len(b)
 	c.base = w + 1
+	c.approach()
 	return b
+}
+
+// approach moves what is no longer far into the ring, before anything is put there behind it.
+func (c *calendar[T]) approach() {
+	for len(c.far) > 0 && c.window(c.at(&c.far[0])) < c.base+ringWindows {
+		x := c.popFar()
+		c.putNear(max(c.window(c.at(&x)), c.base), x)
+	}
 }
 
 func (c *calendar[T]) done(b []T) {
