@@ -159,5 +159,6 @@ func drawSeries(p *plot.Plot, file string, series map[string][]float64) error {
 			return err
 		}
 	}
+	p.Y.Max *= 1.4 // room for the legend
 	return save(p, file)
 }
