@@ -205,7 +205,7 @@ func (s *session) awaitOpen(ctx context.Context, size int64) (gen int, l swarm.L
 	defer timer.Stop()
 	for {
 		s.mu.Lock()
-		open := s.part != nil && s.size == size
+		open := s.part != nil && s.size == size && s.told == size
 		if open && !s.flowing {
 			s.flowing = true
 			s.signal()
@@ -328,6 +328,7 @@ func (x *Exchange) storePiece(s *session, a swarm.FetchOrigin, p originPiece, ge
 	s.mu.Unlock()
 	if held || !current {
 		x.accounts.duplicate.Add(int64(len(p.buf)))
+		x.tellKept(s, a, p.index, gen)
 		return nil
 	}
 	hash := swarm.Hash(sha256.Sum256(p.buf))
@@ -341,6 +342,7 @@ func (x *Exchange) storePiece(s *session, a swarm.FetchOrigin, p originPiece, ge
 	}
 	if !kept {
 		x.accounts.duplicate.Add(int64(len(p.buf)))
+		x.tellKept(s, a, p.index, gen)
 		return nil
 	}
 	s.mu.Lock()
@@ -350,6 +352,16 @@ func (x *Exchange) storePiece(s *session, a swarm.FetchOrigin, p originPiece, ge
 	s.mu.Unlock()
 	x.post(swarm.OriginPiece{Digest: a.Digest, Fetch: a.Fetch, Piece: p.index, Hash: hash})
 	return nil
+}
+
+// tellKept tells the core of a piece that came twice: it would not have had it read if it knew.
+func (x *Exchange) tellKept(s *session, a swarm.FetchOrigin, i swarm.PieceIndex, gen int) {
+	s.mu.Lock()
+	p, held := s.part, s.gen == gen && s.have.Has(i)
+	s.mu.Unlock()
+	if p != nil && held {
+		x.post(swarm.OriginPiece{Digest: a.Digest, Fetch: a.Fetch, Piece: i, Hash: p.Hash(int(i))})
+	}
 }
 
 // spool takes a body of unknown size to its end into an unlinked file, which then has one. Such origins are rare;

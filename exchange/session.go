@@ -30,6 +30,7 @@ type session struct {
 	err      error // why it failed
 	storeErr error
 	size     int64 // -1 while unknown
+	told     int64 // size of which the core was told that it is open; -1: none
 	layout   swarm.Layout
 	part     *store.Partial
 	blob     *store.Blob // in use until the last reference goes
@@ -68,7 +69,7 @@ const (
 func newSession(d digest.Digest, after *session) *session {
 	return &session{
 		digest: d, after: after, gone: make(chan struct{}), started: time.Now(),
-		size: -1, refs: 1,
+		size: -1, told: -1, refs: 1,
 		busy:        make(map[swarm.PieceIndex]chan struct{}),
 		changed:     make(chan struct{}),
 		credentials: make(map[swarm.OriginRef]string),

@@ -21,15 +21,25 @@ func (x *Exchange) openBlob(a swarm.OpenBlob) {
 	x.later(s, func() {
 		have, err := x.begin(s, a.Size)
 		if errors.Is(err, store.ErrComplete) && x.adopt(s) {
-			x.post(swarm.Held{Digest: a.Digest, Size: s.size, Have: swarm.FullBitmap(s.layout.Pieces())})
+			x.tellHeld(s, s.size, swarm.FullBitmap(s.layout.Pieces()))
 			return
 		}
 		if err != nil {
 			x.storeFailed(s, fmt.Errorf("make room for %s: %w", a.Digest, err))
 			return
 		}
-		x.post(swarm.Held{Digest: a.Digest, Size: a.Size, Have: have})
+		x.tellHeld(s, a.Size, have)
 	})
+}
+
+// tellHeld tells the core what the store holds, and only then those who wait to add to it: the core drops pieces of a
+// blob that it does not know to be open.
+func (x *Exchange) tellHeld(s *session, size int64, have swarm.Bitmap) {
+	x.post(swarm.Held{Digest: s.digest, Size: size, Have: have})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.told = size
+	s.signal()
 }
 
 // later runs a store operation of a session after those before it.
@@ -90,7 +100,7 @@ func (s *session) dropOtherSize(size int64) error {
 		s.mu.Unlock()
 		return nil
 	}
-	s.part, s.phase = nil, opening
+	s.part, s.phase, s.told = nil, opening, -1
 	s.gen++
 	s.closeFile()
 	s.signal()
