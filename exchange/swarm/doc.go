@@ -40,15 +40,17 @@
 // Every byte leaves the origin once and enters each zone once because whoever brings a unit in holds a lease on it.
 // Units are stripes of 16 MiB at the origin and single pieces at the border of a zone. The lease is kept by the
 // unit's arbiter: the node that rendezvous hashing puts first among a small set which everybody who knows the same
-// members computes alike. For the origin that set is the seeds, without seeds three nodes of a small mesh or
-// three relays of a large one; for a zone, three of its nodes, all drawn by the digest. An arbiter schedules nothing: it says yes to the first who asks and no to the
-// others, and names the holder. It is soft state: a lease ends by release, by the loss of its holder or
-// without renewal after three seconds; an arbiter that dies or is silent is replaced by the next in rank, and
-// holders tell it what they hold. The same nodes answer Join with members of the swarm.
+// members computes alike. For the origin that set is the seeds, without seeds three nodes of a small mesh or three
+// relays of a large one; for a zone, three of its nodes, all drawn by the digest. An arbiter schedules nothing: it says
+// yes to the first who asks and no to the others, and names the holder. It is soft state: a lease ends by release, by
+// the loss of its holder or without renewal for Config.Lease; an arbiter that dies, is isolated or is silent is
+// replaced by the next in rank, and holders tell it what they hold. The same nodes answer Join with members of the
+// swarm.
 //
 // The seeds share the stripes of a blob by rendezvous hashing, each takes its own in order and then, from the end,
 // those of slower ones. Without a willing seed those that want the blob do the same. A node that sees no
-// progress for ten seconds goes without a lease.
+// progress asks its neighbours for a sign of life and leaves the silent ones out; the last resort is to go without a
+// lease.
 //
 // Inside a zone pieces are chosen rarest first, ties by lot, but the piece at which a local reader is blocked goes
 // first; the provider is the one of least expected time. Two uploads at a time double the copies fastest; more

@@ -10,8 +10,8 @@ import (
 	"github.com/meshd-project/meshd/exchange/swarm"
 )
 
-// FuzzEvents drives a core with any event at any time, from members that say anything. It must not panic, must
-// not ask twice for a piece that nobody has a reason to hedge, and must not grow without bound.
+// FuzzEvents drives a core with any event at any time, from members that say anything. It must not panic, and no
+// event may make it ask for more than a bounded number of things.
 func FuzzEvents(f *testing.F) {
 	for seed := range uint64(20) {
 		f.Add(seed, uint16(400))
