@@ -145,7 +145,8 @@ type directReader struct {
 	left   int64              // bytes not read yet
 	check  digest.Verifier    // nil for a part
 	body   io.ReadCloser
-	next   []byte // read and checked, not handed out yet
+	buf    []byte
+	next   []byte // the part of buf that is read and checked, and not handed out yet
 }
 
 // chunk is what is read at a time, in bytes; the last is held back until the whole is verified.
@@ -186,7 +187,10 @@ func (r *directReader) fill() error {
 		}
 		r.body = body
 	}
-	buf := make([]byte, min(chunk, r.left))
+	if r.buf == nil {
+		r.buf = make([]byte, min(chunk, r.left))
+	}
+	buf := r.buf[:min(chunk, r.left)]
 	if _, err := io.ReadFull(r.body, buf); err != nil {
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
