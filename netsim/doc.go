@@ -4,8 +4,8 @@
 //
 // A scenario (Load, Parse, Expand) says who is where, what is pulled when and what goes wrong; Scenario.Run plays it; the
 // Result can be written as a table, as JSON and as pictures. The same scenario and seed give the same result, byte
-// for byte but for wall_s, whatever the number of processors. A run may use all processors while it lasts and leaves
-// nothing behind; runs of different scenarios do not share anything.
+// for byte, whatever the number of processors; only the table also tells the wall time. A run may use all processors
+// while it lasts and leaves nothing behind; runs of different scenarios do not share anything.
 //
 // # Model
 //
@@ -45,6 +45,6 @@
 //
 // # What it refuses
 //
-// It decides nothing that a core should decide, opens no socket, reads no clock but for wall_s and no file but the
-// scenario. A run without progress for a virtual minute stops with a StalledError that says who waits for whom.
+// It decides nothing that a core should decide, opens no socket, reads no clock but for the wall time and no file but
+// the scenario. A run without progress for a virtual minute stops with a StalledError that says who waits for whom.
 package netsim

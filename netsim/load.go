@@ -17,11 +17,30 @@ import (
 
 // Load reads a scenario from a file. What is wrong with it comes as an *Error that names line and field.
 func Load(file string) (*Scenario, error) {
-	text, err := os.ReadFile(file)
+	text, err := read(file)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(file, text)
+}
+
+// maxFile bounds what is read of a scenario file.
+const maxFile = 1 << 20
+
+func read(file string) ([]byte, error) {
+	f, err := os.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("load scenario: %w", err)
 	}
-	return Parse(file, text)
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("load scenario: %w", err)
+	}
+	if len(text) > maxFile {
+		return nil, &Error{File: file, Problem: fmt.Sprintf("is larger than %d bytes", maxFile)}
+	}
+	return text, nil
 }
 
 // Parse reads a scenario from text; file is its name in errors. A scenario with sweeps is the first of its runs;
@@ -37,10 +56,14 @@ func Parse(file string, text []byte) (*Scenario, error) {
 // Expand reads the runs of a scenario file: one for each combination of the values that it sweeps over, named by
 // them, or just the one.
 func Expand(file string) ([]*Scenario, error) {
-	text, err := os.ReadFile(file)
+	text, err := read(file)
 	if err != nil {
-		return nil, fmt.Errorf("load scenario: %w", err)
+		return nil, err
 	}
+	return expand(file, text)
+}
+
+func expand(file string, text []byte) ([]*Scenario, error) {
 	first, err := Parse(file, text)
 	if err != nil {
 		return nil, err
@@ -53,11 +76,16 @@ func Expand(file string) ([]*Scenario, error) {
 		}
 		var names []string
 		for i, v := range set {
-			at := fmt.Sprintf("sweep[%d].field", i)
-			if err := assign(root, first.Sweep[i].Field, v); err != nil {
-				return nil, &Error{File: file, Line: first.lines[at], Field: at, Problem: err.Error()}
+			sw := first.Sweep[i]
+			if err := first.assign(root, fmt.Sprintf("sweep[%d]", i), sw.Field, sw.Values, v); err != nil {
+				return nil, err
 			}
-			names = append(names, first.Sweep[i].Field+"="+v)
+			for k, w := range sw.With {
+				if err := first.assign(root, fmt.Sprintf("sweep[%d].with[%d]", i, k), w.Field, w.Values, v); err != nil {
+					return nil, err
+				}
+			}
+			names = append(names, sw.Field+"="+sw.Values[v])
 		}
 		s, err := build(file, root)
 		if err != nil {
@@ -69,13 +97,13 @@ func Expand(file string) ([]*Scenario, error) {
 	return runs, nil
 }
 
-// combinations returns one value of each sweep in all ways; a single empty one without sweeps.
-func combinations(sweeps []Sweep) [][]string {
-	sets := [][]string{nil}
+// combinations returns one value of each sweep, by its number, in all ways; a single empty one without sweeps.
+func combinations(sweeps []Sweep) [][]int {
+	sets := [][]int{nil}
 	for _, s := range sweeps {
-		var next [][]string
+		var next [][]int
 		for _, set := range sets {
-			for _, v := range s.Values {
+			for v := range s.Values {
 				next = append(next, append(slices.Clone(set), v))
 			}
 		}
@@ -114,14 +142,22 @@ func build(file string, root *yaml.Node) (*Scenario, error) {
 	return &s, nil
 }
 
+// assign sets a swept field to one of its values. What is wrong with either then has the line of the sweep.
+func (s *Scenario) assign(root *yaml.Node, at, field string, values []string, v int) error {
+	if err := assign(root, field, values[v], s.lines[fmt.Sprintf("%s.values[%d]", at, v)]); err != nil {
+		return s.problem(at+".field", "%v", err)
+	}
+	return nil
+}
+
 // assign sets a field, given by its path, to a scalar in a parsed document; mappings on the way are made.
-func assign(n *yaml.Node, field, value string) error {
+func assign(n *yaml.Node, field, value string, line int) error {
 	for part := range strings.SplitSeq(field, ".") {
 		name, index, indexed := strings.Cut(strings.TrimSuffix(part, "]"), "[")
 		if n.Kind != yaml.MappingNode {
 			return fmt.Errorf("%q is not in a mapping", part)
 		}
-		n = child(n, name)
+		n = child(n, name, line)
 		if !indexed {
 			continue
 		}
@@ -131,19 +167,18 @@ func assign(n *yaml.Node, field, value string) error {
 		}
 		n = n.Content[i]
 	}
-	line := n.Line
 	*n = yaml.Node{Kind: yaml.ScalarNode, Value: value, Line: line}
 	return nil
 }
 
-func child(n *yaml.Node, name string) *yaml.Node {
+func child(n *yaml.Node, name string, line int) *yaml.Node {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		if n.Content[i].Value == name {
 			return n.Content[i+1]
 		}
 	}
-	c := &yaml.Node{Kind: yaml.MappingNode, Line: n.Line}
-	n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: name, Line: n.Line}, c)
+	c := &yaml.Node{Kind: yaml.MappingNode, Line: line}
+	n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: name, Line: line}, c)
 	return c
 }
 

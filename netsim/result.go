@@ -56,12 +56,14 @@ type Result struct {
 
 	Links []LinkLoad `json:"links"`
 
-	WallS float64 `json:"wall_s"` // the only field that differs from run to run
+	// Verdict is there if the run stopped early.
+	Verdict *StalledError `json:"verdict,omitempty"`
 
-	Curve   []float64            `json:"-"` // times of completion of judged hosts, sorted, in seconds
-	Series  map[string][]float64 `json:"-"` // bytes per second by source, one value each BinS
-	Pipes   map[string][]float64 `json:"-"` // the same for each shared link
-	Verdict *StalledError        `json:"-"` // if the run stopped early
+	WallS float64 `json:"-"` // of the run; all the others are the same for the same scenario and seed
+
+	Curve  []float64            `json:"-"` // times of completion of judged hosts, sorted, in seconds
+	Series map[string][]float64 `json:"-"` // bytes per second by source, one value each BinS
+	Pipes  map[string][]float64 `json:"-"` // the same for each shared link
 }
 
 // BinS is the span of one value of a series, in seconds.

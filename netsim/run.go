@@ -29,6 +29,15 @@ type Progress struct {
 	Open    int   // hosts that have not finished
 }
 
+// Nodes returns the number of hosts and seeds.
+func (s *Scenario) Nodes() int {
+	n := 0
+	for _, z := range s.Zones {
+		n += z.Hosts + z.Seeds
+	}
+	return n
+}
+
 // Run plays a scenario. It fails with ctx, or with a *StalledError if the run stopped before everybody had finished; the
 // result up to then comes with it.
 func (s *Scenario) Run(ctx context.Context, opts Options) (*Result, error) {

@@ -92,7 +92,6 @@ liars: [{share: 5%, how: corrupt}]
 `
 	out := func(opts Options) string {
 		r := run(t, text, opts)
-		r.WallS = 0
 		var b bytes.Buffer
 		if err := r.JSON(&b); err != nil {
 			t.Fatal(err)

@@ -39,6 +39,8 @@ type Scenario struct {
 	Sweep []Sweep
 	// Baseline tunes the rivals.
 	Baseline Baseline
+	// Goals are what a run of meshd has to reach.
+	Goals Goals
 
 	file  string
 	lines map[string]int
@@ -208,6 +210,14 @@ type Delays struct {
 // Sweep gives a field several values in turn.
 type Sweep struct {
 	Field  string // "origin.egress", "zones[0].hosts", "swarm.outstanding"
+	Values []string
+	// With are fields that change along with this one, such as a goal: as many values as here.
+	With []With
+}
+
+// With gives a field one value for each of a sweep's.
+type With struct {
+	Field  string
 	Values []string
 }
 

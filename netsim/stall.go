@@ -9,10 +9,10 @@ import (
 
 // StalledError says that a run stopped before everybody had finished, and who waited for whom.
 type StalledError struct {
-	At    time.Duration // virtual time
-	Why   string
-	Waits []string // one line for each node that waits, at most maxWaits
-	More  int      // lines left out
+	At    time.Duration `json:"at_ns"` // virtual time
+	Why   string        `json:"why"`
+	Waits []string      `json:"waits"` // one line for each node that waits, at most maxWaits
+	More  int           `json:"more"`  // lines left out
 }
 
 // maxWaits bounds the lines of a StalledError.

@@ -7,7 +7,7 @@ import (
 	"text/tabwriter"
 )
 
-// JSON writes the result as one object. Only wall_s differs between two runs of one scenario and seed.
+// JSON writes the result as one object: the same bytes for two runs of one scenario and seed.
 func (r *Result) JSON(w io.Writer) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")

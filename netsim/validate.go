@@ -17,7 +17,7 @@ const (
 // validate checks a complete scenario. Each check names the field that fails it.
 func (s *Scenario) validate() error {
 	for _, check := range []func() error{
-		s.checkZones, s.checkLayers, s.checkArrivals, s.checkFaults, s.checkOthers, s.checkSwarm, s.checkReach,
+		s.checkZones, s.checkLayers, s.checkArrivals, s.checkFaults, s.checkOthers, s.checkSweep, s.checkSwarm, s.checkGoals, s.checkReach,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -157,15 +157,6 @@ func (s *Scenario) checkOthers() error {
 			return s.problem(fmt.Sprintf("classes[%d].share", i), "is missing")
 		}
 	}
-	for i, w := range s.Sweep {
-		at := fmt.Sprintf("sweep[%d]", i)
-		if w.Field == "" {
-			return s.problem(at+".field", "is missing")
-		}
-		if len(w.Values) == 0 {
-			return s.problem(at+".values", "there is none")
-		}
-	}
 	switch {
 	case s.Network.Window == 0:
 		return s.problem("network.window", "must be more than 0")
@@ -183,6 +174,28 @@ func (s *Scenario) checkOthers() error {
 		return s.problem("churn.until", "must be after from")
 	case s.Delays.Store == 0:
 		return s.problem("delays.store", "must be more than 0")
+	}
+	return nil
+}
+
+func (s *Scenario) checkSweep() error {
+	for i, w := range s.Sweep {
+		at := fmt.Sprintf("sweep[%d]", i)
+		switch {
+		case w.Field == "":
+			return s.problem(at+".field", "is missing")
+		case len(w.Values) == 0:
+			return s.problem(at+".values", "there is none")
+		}
+		for k, v := range w.With {
+			at := fmt.Sprintf("%s.with[%d]", at, k)
+			switch {
+			case v.Field == "":
+				return s.problem(at+".field", "is missing")
+			case len(v.Values) != len(w.Values):
+				return s.problem(at+".values", "%d values to go with %d", len(v.Values), len(w.Values))
+			}
+		}
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/meshd-project/meshd/cmd/meshd/demo"
+	"github.com/meshd-project/meshd/cmd/meshd/sim"
 	"github.com/meshd-project/meshd/node"
 )
 
@@ -25,6 +26,7 @@ type commands struct {
 	Demo    demo.Command   `cmd:"" help:"Run a whole mesh and a registry on this machine, pull an image through every node, print the table."`
 	Status  statusCommand  `cmd:"" help:"Show what the node on this host is doing."`
 	Key     keyCommands    `cmd:"" help:"Make keys."`
+	Sim     sim.Command    `cmd:"" help:"Simulate meshes of up to thousands of nodes with the policy that ships, and rivals beside it."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 
 	DemoRegistry demo.RegistryCommand `cmd:"" name:"demo-registry" hidden:"" help:"The registry of meshd demo, in its own process."`
@@ -64,8 +66,10 @@ func run(args []string, std streams) int {
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	parsed.Bind(std)
 	parsed.Bind(demo.Streams{Out: std.out, Err: std.err})
+	parsed.Bind(sim.Streams{Out: std.out, Err: std.err})
 	if err := parsed.Run(); err != nil {
-		if usage := (*usageErr)(nil); errors.As(err, &usage) {
+		usage, simUsage := (*usageErr)(nil), (*sim.UsageError)(nil)
+		if errors.As(err, &usage) || errors.As(err, &simUsage) {
 			return usageError(std, err)
 		}
 		fmt.Fprintf(std.err, "meshd: %v\n", err)
