@@ -2,6 +2,7 @@ package netsim
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,6 +58,17 @@ func TestParseErrorsNameLineAndField(t *testing.T) {
 		{"bad policy value", good + "swarm:\n  discover: soon\n", 7, "swarm.discover", "invalid duration"},
 		{"identity in the policy", good + "swarm: {self: x}\n", 6, "swarm.self", "unknown field"},
 		{"sweep without values", good + "sweep:\n  - {field: seed}\n", 7, "sweep[0].values", "there is none"},
+		{"sweep of too many runs", good + "sweep:\n  - {field: seed, values: [" + strings.Repeat("1, ", 100) + "1]}\n  - {field: limit, values: [" + strings.Repeat("1s, ", 100) + "1s]}\n", 7, "sweep", "at most"},
+		{"sweep with too few to go along", good + "sweep:\n  - {field: seed, values: [1, 2], with: [{field: limit, values: [1s]}]}\n", 7, "sweep[0].with[0].values", "1 values to go with 2"},
+		{"sweep with nothing to go along", good + "sweep:\n  - {field: seed, values: [1], with: [{values: [1s]}]}\n", 7, "sweep[0].with[0].field", "is missing"},
+		{"unknown goal", good + "goals: {last: 1.05}\n", 6, "goals.last", "unknown field; known are complete"},
+		{"goal below the bound", good + "goals:\n  last_over_bound: 0.9\n", 7, "goals.last_over_bound", "no system beats the bound"},
+		{"goal of nothing", good + "goals:\n  duplicates: 0%\n", 7, "goals.duplicates", "leave it out"},
+		{"negative goal", good + "goals:\n  origin_copies: -1\n", 7, "goals.origin_copies", "more than 0"},
+		{"endless goal", good + "goals:\n  origin_copies: .inf\n", 7, "goals.origin_copies", "out of range"},
+		{"goal that is no number", good + "goals:\n  zone_copies: .nan\n", 7, "goals.zone_copies", "more than 0"},
+		{"goal in words", good + "goals:\n  complete: perhaps\n", 7, "goals.complete", "not true or false"},
+		{"goal without a unit", good + "goals:\n  last_over_bound_plus: 1\n", 7, "goals.last_over_bound_plus", "missing unit"},
 		{"dead origin", good + "origin: {down: true}\n", 6, "origin.down", "cannot be reached"},
 		{"dry origin", good + "origin:\n  egress: 0/s\n", 7, "origin.egress", "sends nothing"},
 		{"closed zone", "name: x\nzones:\n  - {name: a, hosts: 2}\n  - name: b\n    hosts: 2\nwan: {in: 0/s}\nlayers: [{size: 1}]\n", 4, "zones[1].in", "nothing comes into"},
@@ -121,6 +133,43 @@ func TestExpandSweepsOverAnyField(t *testing.T) {
 	last := runs[5]
 	if last.Name != "x zones[0].hosts=4 swarm.outstanding=10" || last.Zones[0].Hosts != 4 || last.Swarm["outstanding"] != "10" {
 		t.Errorf("last run is %q with %d hosts, outstanding %q", last.Name, last.Zones[0].Hosts, last.Swarm["outstanding"])
+	}
+}
+
+// A field that goes along with a sweep changes in step with it and is not in the name.
+func TestSweepTakesOthersAlong(t *testing.T) {
+	runs, err := expand("s.yaml", []byte(good+"sweep:\n  - field: seed\n    values: [3, 4]\n    with: [{field: goals.origin_copies, values: [1.5, 2]}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(runs) != 2 || runs[0].Goals.OriginCopies != 1.5 || runs[1].Goals.OriginCopies != 2 || runs[1].Seed != 4 || runs[1].Name != "x seed=4" {
+		t.Errorf("%d runs, the first %q with %+v", len(runs), runs[0].Name, runs[0].Goals)
+	}
+}
+
+// A bad value of a sweep is found at the line where it stands.
+func TestSweepOverBadValues(t *testing.T) {
+	var e *Error
+	_, err := expand("s.yaml", []byte(good+"sweep:\n  - field: origin.egress\n    values:\n      - 5MB/s\n      - fast\n"))
+	if !errors.As(err, &e) || e.Line != 10 || e.Field != "origin.egress" {
+		t.Errorf("error = %v", err)
+	}
+}
+
+func TestFind(t *testing.T) {
+	if runs, err := Find("table-20"); err != nil || len(runs) != 2 {
+		t.Errorf("%d runs, error %v", len(runs), err)
+	}
+	if runs, err := Find("scenarios/table-20.yaml"); err != nil || len(runs) != 2 {
+		t.Errorf("%d runs, error %v", len(runs), err)
+	}
+	for _, name := range []string{"table-21", "./table-20", "no/such.yaml", ""} {
+		if _, err := Find(name); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%q: error = %v", name, err)
+		}
+	}
+	if _, err := Find("/dev/zero"); err == nil {
+		t.Error("an endless file is no error")
 	}
 }
 

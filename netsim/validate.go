@@ -12,6 +12,7 @@ import (
 const (
 	maxHosts  = 200_000
 	maxLayers = 10_000
+	maxRuns   = 10_000
 )
 
 // validate checks a complete scenario. Each check names the field that fails it.
@@ -179,6 +180,7 @@ func (s *Scenario) checkOthers() error {
 }
 
 func (s *Scenario) checkSweep() error {
+	runs := 1
 	for i, w := range s.Sweep {
 		at := fmt.Sprintf("sweep[%d]", i)
 		switch {
@@ -186,6 +188,9 @@ func (s *Scenario) checkSweep() error {
 			return s.problem(at+".field", "is missing")
 		case len(w.Values) == 0:
 			return s.problem(at+".values", "there is none")
+		}
+		if runs *= len(w.Values); runs > maxRuns {
+			return s.problem("sweep", "%d runs, at most %d", runs, maxRuns)
 		}
 		for k, v := range w.With {
 			at := fmt.Sprintf("%s.with[%d]", at, k)
