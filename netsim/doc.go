@@ -43,6 +43,12 @@
 // documentation, code and published measurements, and are checked against measurements where there are any
 // (TestRandomSwarmIsLikeKraken). They are kind: no rival here ever loses a connection, stalls or fills a disk.
 //
+// # Invariants
+//
+// Every event that a core is told and every action that it decides is checked against the rules of checker
+// (invariant.go), always. The first that breaks one ends the run with an *InvariantError. Options.Record has both written
+// down.
+//
 // # What it refuses
 //
 // It decides nothing that a core should decide, opens no socket, reads no clock but for the wall time and no file but

@@ -40,6 +40,8 @@ type host struct {
 	failed  bool
 
 	counts counts
+	check  checker
+	log    *journal // nil: not recorded
 }
 
 // counts are a host's own tallies.
@@ -115,8 +117,9 @@ func (h *host) tick(now swarm.Time, out *outbox) {
 // step hands the core an event and carries out what it wants.
 func (h *host) step(ev swarm.Event) {
 	first := len(h.acts)
+	h.told(ev)
 	h.acts = h.core.Step(h.now, ev, h.acts)
-	for i := first; i < len(h.acts); i++ {
+	for i := first; i < len(h.acts) && h.decided(h.acts[i]); i++ {
 		h.act(h.acts[i])
 	}
 	clear(h.acts[first:])

@@ -1,9 +1,11 @@
 package netsim
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/meshd-project/meshd/exchange/swarm"
@@ -19,6 +21,10 @@ type Options struct {
 	Workers int
 	// Progress is called now and then, if set.
 	Progress func(Progress)
+	// Record takes what the cores are told and decide, as JSON lines (scenarios/README.md); RecordNodes names the
+	// nodes whose cores are meant, all if it is empty. Of meshd only.
+	Record      io.Writer
+	RecordNodes []string
 }
 
 // Progress says how far a run is.
@@ -38,8 +44,8 @@ func (s *Scenario) Nodes() int {
 	return n
 }
 
-// Run plays a scenario. It fails with ctx, or with a *StalledError if the run stopped before everybody had finished; the
-// result up to then comes with it.
+// Run plays a scenario. It fails with ctx, with a *StalledError if the run stopped before everybody had finished, or with
+// an *InvariantError if a rule was broken; the result up to then comes with it.
 func (s *Scenario) Run(ctx context.Context, opts Options) (*Result, error) {
 	began := time.Now()
 	one := *s
@@ -69,8 +75,13 @@ func (s *Scenario) runMesh(ctx context.Context, opts Options) (*Result, error) {
 		return nil, err
 	}
 	w.limit(opts)
+	if opts.Record != nil {
+		if err := w.record(opts.Record, opts.RecordNodes); err != nil {
+			return nil, err
+		}
+	}
 	limit := bound(w.t, w.layers, w)
-	err = w.play(ctx, opts)
+	err = errors.Join(w.play(ctx, opts), w.rec.close())
 	r := w.result()
 	r.bounded(limit)
 	return r, err
@@ -97,7 +108,12 @@ func (e *engine) limit(opts Options) {
 // play runs the world until all pulls have ended.
 func (w *world) play(ctx context.Context, opts Options) error {
 	watch := watcher{w: w, progress: opts.Progress}
-	err := w.run(ctx, swarm.Time(w.t.s.Limit), watch.look)
+	err := w.run(ctx, swarm.Time(w.t.s.Limit), func() (bool, error) {
+		if ctx.Err() != nil { // at once: a window of thousands of nodes takes a while
+			return false, context.Cause(ctx)
+		}
+		return watch.look()
+	})
 	var stalled *StalledError
 	switch {
 	case errors.Is(err, errNothingLeft):
@@ -121,6 +137,9 @@ type watcher struct {
 // look reports whether the run is over, and fails if it got nowhere for the patience of a run.
 func (v *watcher) look() (bool, error) {
 	w := v.w
+	if err := cmp.Or(w.violation(), w.rec.failed()); err != nil {
+		return false, err
+	}
 	if w.open == 0 {
 		return true, nil
 	}

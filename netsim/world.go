@@ -3,6 +3,7 @@ package netsim
 import (
 	"cmp"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/meshd-project/meshd/exchange/swarm"
@@ -23,6 +24,9 @@ type world struct {
 
 	open      int // pulls that are yet to end
 	replacers []int32
+
+	rec      *recorder   // nil: nothing is recorded
+	breached atomic.Bool // some host broke a rule
 }
 
 func newWorld(s *Scenario) (*world, error) {
@@ -123,7 +127,10 @@ func (w *world) act(s shared) {
 	switch s.do {
 	case shareFind:
 		w.dir.find(s, w.now, func(ev event) { w.cal.put(ev) })
+	case shareRecord:
+		w.rec.gather(w.hosts[s.node].log)
 	case shareDone:
+		w.ended(s.node)
 		w.open--
 		w.replacers = append(w.replacers, s.node)
 	default:

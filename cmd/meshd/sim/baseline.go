@@ -12,7 +12,7 @@ type baselineCommand struct {
 	Files []string `arg:"" name:"file" help:"Scenario file, or the name of a ready-made one (meshd sim list)."`
 	engineFlags
 	JSON bool   `name:"json" help:"Print each result as a JSON object."`
-	Plot string `type:"path" placeholder:"DIR" help:"Draw the completion of all systems in one picture, and sources and links of each."`
+	Plot string `placeholder:"DIR" help:"Draw the completion of all systems in one picture, and sources and links of each."`
 }
 
 // Run runs every scenario with every system. A rival that cannot be run with a scenario is left out, and why is said.

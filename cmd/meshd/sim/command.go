@@ -102,6 +102,8 @@ func (p *player) play(ctx context.Context, s *netsim.Scenario, opts netsim.Optio
 		return r, nil
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("%s: interrupted", name)
+	case errors.Is(err, netsim.ErrNoNode):
+		return nil, &UsageError{fmt.Errorf("%s: %w", name, err)}
 	case errors.As(err, &stalled): // who waits for whom is told with the result
 		return r, fmt.Errorf("%s: stopped at %v: %s", name, stalled.At.Round(time.Millisecond), stalled.Why)
 	}

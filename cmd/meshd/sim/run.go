@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -16,15 +17,23 @@ type runCommand struct {
 	engineFlags
 	System string `default:"meshd" placeholder:"NAME" help:"meshd, or a rival: direct, cdn, random-swarm, tree."`
 	JSON   bool   `name:"json" help:"Print each result as a JSON object."`
-	Plot   string `type:"path" placeholder:"DIR" help:"Draw completion, sources and links into this directory."`
+	Plot   string `placeholder:"DIR" help:"Draw completion, sources and links into this directory."`
+
+	Record      string   `placeholder:"FILE" help:"Write what every core of the one run was told and decided to this file, as JSON lines."`
+	RecordNodes []string `placeholder:"NODE" help:"Record only these nodes: a-1,b-seed-2."`
 }
 
 // Validate is called by kong.
 func (c *runCommand) Validate() error {
-	if !slices.Contains(netsim.Systems, c.System) {
+	switch {
+	case !slices.Contains(netsim.Systems, c.System):
 		return fmt.Errorf("--system: want one of %s", strings.Join(netsim.Systems, ", "))
+	case len(c.RecordNodes) > 0 && c.Record == "":
+		return errors.New("--record-nodes: wants --record")
+	case c.Record != "" && c.System != "meshd":
+		return errors.New("--record: only meshd has cores to record")
 	}
-	return nil
+	return c.engineFlags.Validate()
 }
 
 // Run runs the scenarios in order and prints all that ended.
@@ -35,6 +44,21 @@ func (c *runCommand) Run(ctx context.Context, std Streams) error {
 	}
 	opts := c.options()
 	opts.System = c.System
+	if c.Record != "" {
+		if len(runs) > 1 {
+			return &UsageError{fmt.Errorf("--record: takes one run, these are %d", len(runs))}
+		}
+		f, err := os.Create(c.Record)
+		if err != nil {
+			return err
+		}
+		defer f.Close() // it is written out by then: a failed write is the run's error
+		opts.Record, opts.RecordNodes = f, c.RecordNodes
+	}
+	return c.runAll(ctx, std, runs, opts)
+}
+
+func (c *runCommand) runAll(ctx context.Context, std Streams, runs []*netsim.Scenario, opts netsim.Options) error {
 	p := newPlayer(std, len(runs))
 	var results []*netsim.Result
 	var errs []error
