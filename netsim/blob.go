@@ -1,6 +1,7 @@
 package netsim
 
 import (
+	_ "crypto/sha256" // digests are made of it
 	"fmt"
 
 	"github.com/opencontainers/go-digest"

@@ -11,14 +11,38 @@ type fetch struct {
 	id   uint64 // the core's
 	key  uint64 // the network's
 	blob int32
+	conn *conn
 }
 
-// Round trips before the first request of a node to the registry (TCP, TLS, its challenge and the token), and those of
-// later ones.
+// registry is what a node has of connections to the registry: one for each request at a time, kept for later ones.
+type registry struct {
+	token swarm.Time // known from then on; 0: nobody asked for it yet
+	idle  []*conn
+}
+
+// Round trips to the registry: TCP and TLS of a connection, the challenge and the token before the first request of
+// all, and each request's own.
 const (
-	firstTrips = 4
-	laterTrips = 1
+	registryDialTrips  = 2
+	registryTokenTrips = 1
 )
+
+// connect returns a connection to the registry and how long it is until the answer to a request on it begins.
+func (h *host) connect() (*conn, time.Duration) {
+	r, rtt := &h.registry, 2*h.w.t.origin
+	var c *conn
+	var ready swarm.Time
+	if n := len(r.idle); n > 0 {
+		c, r.idle = r.idle[n-1], r.idle[:n-1]
+		ready = h.now
+	} else {
+		c, ready = &conn{}, h.now.Add(registryDialTrips*rtt)
+	}
+	if r.token == 0 {
+		r.token = ready.Add(registryTokenTrips * rtt)
+	}
+	return c, max(ready, r.token).Add(rtt).Sub(h.now)
+}
 
 // fetch asks the origin for a run of pieces.
 func (h *host) fetch(a swarm.FetchOrigin) {
@@ -31,11 +55,8 @@ func (h *host) fetch(a swarm.FetchOrigin) {
 		h.fetches = map[uint64]*fetch{}
 	}
 	h.fetches[f.key] = f
-	trips := time.Duration(laterTrips)
-	if h.registry.used == 0 {
-		trips = firstTrips
-	}
-	head := 2 * trips * h.w.t.origin
+	c, head := h.connect()
+	f.conn = c
 	if fail := h.w.originFails(h.id, h.now); fail != 0 {
 		h.local(head, event{kind: evOriginFail, xfer: f.key, load: uint8(fail)})
 		return
@@ -56,7 +77,7 @@ func (h *host) fetch(a swarm.FetchOrigin) {
 		fl.flag |= wrong
 	}
 	rate := min(h.w.t.nodes[h.id].down, float64(h.w.t.s.Origin.Egress), fl.cap)
-	begin := head - h.w.t.origin + h.registry.ramp(h.w.t, h.now, size, 2*h.w.t.origin, rate)
+	begin := head - h.w.t.origin + c.ramp(h.w.t, h.now, size, 2*h.w.t.origin, rate)
 	h.out.net = append(h.out.net, command{at: h.now.Add(max(begin, time.Duration(h.w.width))), op: opStart, key: f.key, flow: fl})
 }
 
@@ -95,6 +116,7 @@ func (h *host) origin(ev *event) {
 	}
 	if ev.kind == evOriginEnd {
 		delete(h.fetches, ev.xfer)
+		h.registry.idle = append(h.registry.idle, f.conn)
 		h.step(swarm.OriginDone{Digest: l.digest, Fetch: f.id})
 		return
 	}

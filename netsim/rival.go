@@ -249,7 +249,7 @@ func (st *station) readOrigin(from uint32) {
 	st.gen++
 	st.tally.fetches++
 	t := st.r.t
-	wait := max(time.Duration(2*firstTrips-1)*t.origin, time.Duration(st.r.width))
+	wait := max(time.Duration(2*(registryDialTrips+registryTokenTrips+1)-1)*t.origin, time.Duration(st.r.width))
 	limit := t.flowCap(2 * t.origin)
 	if per := float64(t.s.Origin.PerConnection); per > 0 {
 		limit = min(limit, per)
