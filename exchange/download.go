@@ -142,6 +142,7 @@ func (x *Exchange) fetchPiece(ctx context.Context, s *session, a swarm.RequestPi
 	if att, err = x.acceptHeaders(s, a, resp, size, n); err != nil {
 		return att, err
 	}
+	x.post(swarm.PieceStarted{Digest: a.Digest, Piece: a.Piece, From: a.To})
 	if err := x.readPiece(ctx, s, peer.ID(a.To), resp.Body, buf, att.Hash); err != nil {
 		return att, err
 	}

@@ -28,6 +28,7 @@ const (
 	evMember                  // a connection to a peer is up
 	evLost                    // a connection to a peer is gone
 	evWant                    // the local client asks for the image
+	evStarted                 // bytes of a piece come
 	evStart                   // the node is up
 )
 

@@ -228,6 +228,9 @@ func (f *fluid) do(c *command) {
 		f.flows = append(f.flows, flow{})
 	}
 	f.flows[i] = fl
+	if fl.src >= 0 {
+		f.emit(event{at: f.now.Add(f.t.oneWay(fl.src, fl.dst)), node: fl.dst, from: fl.src, kind: evStarted, xfer: fl.key})
+	}
 	if fl.size == 0 {
 		f.flows[i].end = f.now
 		f.push(i)

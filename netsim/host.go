@@ -27,7 +27,7 @@ type host struct {
 	extra    map[int32]bool // peers known beyond those known from the start; false: lost
 	distrust map[distrusted]bool
 	fetches  map[uint64]*fetch
-	registry conn
+	registry registry
 	inOrder  map[int32]swarm.Time // when the last message to a peer arrives; with loss only
 	stalest  swarm.Time           // no request runs out before this
 	waiting  []int32              // layers yet to be asked for
@@ -158,6 +158,11 @@ func (h *host) take(ev *event) {
 		h.asks(ev)
 	case evCancel:
 		h.withdrawn(ev.xfer)
+	case evStarted:
+		if i := h.find(ev.xfer); i >= 0 {
+			r := h.asked[i]
+			h.step(swarm.PieceStarted{Digest: h.w.layers.list[r.blob].digest, Piece: r.piece, From: h.peer(r.to)})
+		}
 	case evServed:
 		h.served(ev)
 	case evPiece:

@@ -39,8 +39,10 @@ type blob struct {
 	avail     availability
 	missing   int
 	requests  int // piece requests under way
+	flowing   int // those among them whose bytes come
 	pieces    []piece
 	flushAt   Time // when news is told to the neighbours; 0: no news
+	flushed   Time // when it was told last
 	news      []PieceIndex
 
 	// Why and for whom.
@@ -95,8 +97,9 @@ type piece struct {
 
 // request is a piece request under way; to is empty when there is none.
 type request struct {
-	to PeerID
-	at Time
+	to    PeerID
+	at    Time
+	flows bool // bytes come
 }
 
 // reader is a local reader: blocked at off, going to end.

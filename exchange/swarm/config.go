@@ -21,17 +21,19 @@ type Config struct {
 	Neighbours int
 	// FarNeighbours bounds the same for peers of other zones. Seeds do not count.
 	FarNeighbours int
-	// Outstanding bounds the piece requests of this node under way, over all blobs: what fills the providers'
-	// queues (Little: Outstanding * piece = rate * sojourn). Each blob may have two in any case.
+	// Outstanding is the number of pieces that are to come in at a time, over all blobs; each blob may have two in any
+	// case. Downlinks are full when all nodes have about as many coming in as others have going out.
 	Outstanding int
+	// Waiting bounds the requests of a blob beyond those, for pieces that wait in the queues of their providers.
+	Waiting int
 	// PerProvider bounds those of them at one provider.
 	PerProvider int
 	// Imports bounds the pieces of one blob that this node brings into its zone at a time.
 	Imports int
 
-	// UploadSlots bounds the uploads under way (1 sent, 1 ready), UploadQueue the requests that wait,
-	// ImportQueue those that wait when the requester is of another zone.
-	UploadSlots, UploadQueue, ImportQueue int
+	// UploadSlots bounds the uploads under way into the own zone, FarSlots those into others; UploadQueue bounds the
+	// requests that wait, ImportQueue those that wait when the requester is of another zone.
+	UploadSlots, FarSlots, UploadQueue, ImportQueue int
 
 	// Arbiters is the number of nodes of a zone that keep a blob's members and leases.
 	Arbiters int
@@ -50,8 +52,9 @@ type Config struct {
 	// ClaimRetry is how long a denied unit is left to its holder before it is claimed again.
 	ClaimRetry time.Duration
 
-	// Discover bounds the search for providers before the origin is claimed.
-	Discover time.Duration
+	// Discover bounds the search for providers before the origin is claimed. A seed brings in one stripe after Glimpse
+	// already: by then the own zone has answered.
+	Discover, Glimpse time.Duration
 	// SeedSilence is how long a seed may leave a Want unanswered before it does not count.
 	SeedSilence time.Duration
 	// Probe is the time without progress after which the neighbours are asked whether they are still there: a stopped
@@ -90,11 +93,13 @@ func DefaultConfig() Config {
 		Fetches:          2,
 		Neighbours:       32,
 		FarNeighbours:    8,
-		Outstanding:      6,
+		Outstanding:      8,
+		Waiting:          2,
 		PerProvider:      2,
 		Imports:          4,
-		UploadSlots:      2,
-		UploadQueue:      4,
+		UploadSlots:      8,
+		FarSlots:         8,
+		UploadQueue:      2,
 		ImportQueue:      16,
 		Arbiters:         3,
 		Small:            64,
@@ -103,6 +108,7 @@ func DefaultConfig() Config {
 		ClaimTimeout:     3 * time.Second,
 		ClaimRetry:       time.Second,
 		Discover:         400 * time.Millisecond,
+		Glimpse:          20 * time.Millisecond,
 		SeedSilence:      3 * time.Second,
 		Probe:            3 * time.Second,
 		LastResort:       10 * time.Second,

@@ -31,6 +31,7 @@ type Core struct {
 	seedsAt   uint64
 	scratch   []uint64
 	uploads   uploads
+	delivered *member       // sent the piece that is being handled
 	pieceTime time.Duration // EWMA of the time from request to last byte
 	lastFetch uint64
 	sweptAt   Time // leases that have ended were dropped at
@@ -59,6 +60,9 @@ func (c *Core) Deadline() (Time, bool) {
 	first := c.sweep
 	for _, b := range c.live {
 		first = min(first, b.wake)
+	}
+	if c.uploads.wake != 0 {
+		first = min(first, c.uploads.wake)
 	}
 	return first, len(c.order) > 0
 }
@@ -107,6 +111,8 @@ func (c *Core) step(ev Event) {
 		c.asked(e)
 	case PieceServed:
 		c.served(e)
+	case PieceStarted:
+		c.started(e)
 	case PieceArrived:
 		c.arrived(e)
 	case PieceFailed:
@@ -222,6 +228,7 @@ func (c *Core) forget(gone []*blob) {
 
 // tick runs what is due, and forgets what nobody asked for in a long time.
 func (c *Core) tick() {
+	c.serve()
 	for _, b := range slices.Clone(c.live) {
 		if b.wake <= c.now {
 			c.work(b)

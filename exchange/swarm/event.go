@@ -119,6 +119,12 @@ type (
 		Xfer uint64
 		OK   bool
 	}
+	// PieceStarted says that the first bytes of a piece came: the request no longer waits at its provider.
+	PieceStarted struct {
+		Digest digest.Digest
+		Piece  PieceIndex
+		From   PeerID
+	}
 	// PieceArrived says that a piece came from a peer, matched its attested hash and is stored.
 	PieceArrived struct {
 		Digest   digest.Digest
@@ -188,6 +194,7 @@ func (Dropped) event()        {}
 func (ProvidersFound) event() {}
 func (PieceRequested) event() {}
 func (PieceServed) event()    {}
+func (PieceStarted) event()   {}
 func (PieceArrived) event()   {}
 func (PieceFailed) event()    {}
 func (OriginSized) event()    {}

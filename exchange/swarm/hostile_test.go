@@ -109,6 +109,9 @@ func (h *hostile) event() swarm.Event {
 		h.xfers++
 		return swarm.PieceRequested{From: h.peer(), Digest: h.blob(), Piece: h.piece(), Xfer: h.xfers}
 	case 10:
+		if h.rng.IntN(4) == 0 {
+			return swarm.PieceStarted{Digest: h.blob(), Piece: h.piece(), From: h.peer()}
+		}
 		return swarm.PieceServed{Xfer: h.rng.Uint64N(h.xfers + 1)}
 	case 11, 12:
 		return h.answer()

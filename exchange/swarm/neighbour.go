@@ -157,6 +157,9 @@ func (c *Core) told(b *blob, from PeerID, h Have) {
 		return
 	}
 	n.m.load, n.heard = h.Load, c.now
+	if int(h.Load) < c.cfg.UploadSlots {
+		n.m.backoff = 0
+	}
 	if n.have.Len() != len(b.pieces) {
 		b.count(n, -1)
 		n.have = NewBitmap(len(b.pieces))
@@ -185,7 +188,7 @@ func (c *Core) flush(b *blob) {
 	if b.flushAt == 0 || c.now < b.flushAt {
 		return
 	}
-	b.flushAt = 0
+	b.flushAt, b.flushed = 0, c.now
 	list := make([]uint32, len(b.news))
 	for i, p := range b.news {
 		list[i] = uint32(p)

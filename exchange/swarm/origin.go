@@ -16,7 +16,7 @@ type fetch struct {
 
 // fromOrigin has this node do its part in bringing the blob out of the origin, if it has one.
 func (c *Core) fromOrigin(b *blob) {
-	if b.phase != fetching || b.originDead || b.origin.Zero() || c.now < b.originUntil || !c.discovered(b) {
+	if b.phase != fetching || b.originDead || b.origin.Zero() || c.now < b.originUntil || !c.glimpsed(b) {
 		return
 	}
 	group, in := c.fetchGroup(b)
@@ -39,7 +39,7 @@ func (c *Core) fetchUnsized(b *blob, alone bool) {
 		return
 	}
 	bytes := c.cfg.StripeBytes
-	if alone {
+	if alone && c.discovered(b) {
 		bytes = c.cfg.RunBytes
 	}
 	f := c.newFetch(b, 0, 0)
@@ -111,6 +111,9 @@ func (c *Core) claimStripes(b *blob, group []*member) {
 	room := c.cfg.Fetches * int(c.cfg.RunBytes/(int64(b.perStripe)*b.layout.PieceSize))
 	if len(group) > 1 {
 		room = max(room/2, 2)
+	}
+	if !c.discovered(b) {
+		room = 1
 	}
 	for u := range b.stripes {
 		if s := b.stripes[u].state; s == pending || s == granted && b.openStripe(uint32(u)) {

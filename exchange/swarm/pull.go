@@ -12,7 +12,7 @@ func (c *Core) pull(b *blob) {
 	if b.missing == 0 {
 		return
 	}
-	for c.asking(b) < c.share() {
+	for c.mayAsk(b) {
 		p, n := c.pickNear(b)
 		if n == nil {
 			break
@@ -32,6 +32,25 @@ func (c *Core) share() int {
 		}
 	}
 	return max(c.cfg.Outstanding/max(active, 1), 2)
+}
+
+// allowed returns the pieces that may come in for a blob at a time. A seed that nobody reads from here leaves the links to
+// those that do until it has brought in what is its to bring; what it lacks then, others have.
+func (c *Core) allowed(b *blob) int {
+	switch {
+	case !b.relayed || len(b.readers) > 0:
+		return c.share()
+	case len(b.fetches) > 0:
+		return 0
+	}
+	return min(c.share(), 2)
+}
+
+// mayAsk reports whether one more piece of the own zone may be asked for. Requests that wait at their providers bring
+// nothing yet: Config.Waiting of them may be out beyond those that flow.
+func (c *Core) mayAsk(b *blob) bool {
+	n := c.allowed(b)
+	return b.flowing < n && c.asking(b) < n+c.cfg.Waiting
 }
 
 // asking counts the piece requests of a blob under way.
@@ -60,13 +79,9 @@ func (c *Core) provider(b *blob, p PieceIndex, near bool, not PeerID) *neighbour
 	return best
 }
 
-// pickNear chooses the next piece to ask of the own zone: one at which a local reader is blocked, else the rarest,
-// ties by lot.
+// pickNear chooses the next piece to ask of the own zone: one at which a local reader is blocked, else the rarest of
+// those that the least busy provider has, ties by lot.
 func (c *Core) pickNear(b *blob) (PieceIndex, *neighbour) {
-	offered := c.offeredNow(b)
-	if offered == nil {
-		return 0, nil
-	}
 	for p := range b.cursors {
 		if !b.inflight(p) {
 			if n := c.provider(b, p, true, ""); n != nil {
@@ -74,8 +89,12 @@ func (c *Core) pickNear(b *blob) (PieceIndex, *neighbour) {
 			}
 		}
 	}
+	who := c.leastBusy(b)
+	if who == nil {
+		return 0, nil
+	}
 	best, fewest, ties := PieceIndex(0), uint16(math.MaxUint16), 0
-	for k, w := range offered {
+	for k, w := range who.have.words {
 		for p := range pieces(k, w&b.lacking(inZone, k)) {
 			switch n := b.avail.nearCount[p]; {
 			case n < fewest:
@@ -87,29 +106,43 @@ func (c *Core) pickNear(b *blob) (PieceIndex, *neighbour) {
 			}
 		}
 	}
-	if ties == 0 {
-		return 0, nil
-	}
-	return best, c.provider(b, best, true, "")
+	return best, who
 }
 
-// offeredNow returns the pieces that neighbours of the zone have who may be asked now; nil if nobody may.
-func (c *Core) offeredNow(b *blob) []uint64 {
-	c.scratch = append(c.scratch[:0], make([]uint64, len(b.have.words))...)
-	any := false
+// leastBusy returns the neighbour of the zone to ask next: who has just delivered, for it has a slot to spare, or else
+// the one of least cost, ties by lot. The provider comes before the piece: all uplinks are to be busy, and
+// were the rarest piece to decide, all would ask the few that have it.
+func (c *Core) leastBusy(b *blob) *neighbour {
+	var best *neighbour
+	least, ties := math.Inf(1), 0
 	for _, n := range b.neighbours {
-		if !n.near || n.have.Len() == 0 || !c.usable(n) {
+		if !n.near || !c.usable(n) {
 			continue
 		}
-		any = true
-		for k, w := range n.have.words {
-			c.scratch[k] |= w
+		x := cost(n)
+		if n.m == c.delivered {
+			x = 0
+		}
+		if x > least || !b.offers(n) {
+			continue
+		}
+		if x < least {
+			best, least, ties = n, x, 1
+		} else if ties++; c.rng.IntN(ties) == 0 {
+			best = n
 		}
 	}
-	if !any {
-		return nil
+	return best
+}
+
+// offers reports whether a neighbour has a piece that is missing here and not in flight.
+func (b *blob) offers(n *neighbour) bool {
+	for k, w := range n.have.words {
+		if w&b.lacking(inZone, k) != 0 {
+			return true
+		}
 	}
-	return c.scratch
+	return false
 }
 
 // pieces yields the pieces of word k of a set.
@@ -175,6 +208,9 @@ func (c *Core) endRequest(b *blob, p PieceIndex, id PeerID) bool {
 		if reqs[i].to != id || id == "" {
 			continue
 		}
+		if reqs[i].flows {
+			b.flowing--
+		}
 		reqs[i] = request{}
 		if i == 0 {
 			reqs[0], reqs[1] = reqs[1], request{}
@@ -217,7 +253,7 @@ func (c *Core) importPieces(b *blob) {
 			others = append(others, uint32(i))
 		}
 	}
-	if len(mine) == 0 && c.asking(b) < c.share()/2 && len(others) > 0 {
+	if len(mine) == 0 && c.asking(b) < c.allowed(b)/2 && len(others) > 0 {
 		first := c.rng.IntN(len(others)) // spread: all that are idle would take the same
 		mine = append(slices.Clone(others[first:]), others[:first]...)
 		room = 1
@@ -282,6 +318,21 @@ func (c *Core) importer(b *blob, unit uint32) bool {
 	return true
 }
 
+// started notes that the bytes of a piece come.
+func (c *Core) started(e PieceStarted) {
+	b := c.blobs[e.Digest]
+	if b == nil || int(e.Piece) >= len(b.pieces) {
+		return
+	}
+	reqs := &b.pieces[e.Piece].reqs
+	for i := range reqs {
+		if reqs[i].to == e.From && !reqs[i].flows {
+			reqs[i].flows = true
+			b.flowing++
+		}
+	}
+}
+
 // arrived handles a piece from a peer.
 func (c *Core) arrived(e PieceArrived) {
 	b := c.blobs[e.Digest]
@@ -305,7 +356,9 @@ func (c *Core) arrived(e PieceArrived) {
 		c.zoneDone(b, []uint32{uint32(e.Piece)})
 	}
 	c.checkWhole(b)
+	c.delivered = m
 	c.work(b)
+	c.delivered = nil
 }
 
 // timed learns from how long a piece took.
@@ -329,10 +382,7 @@ func (c *Core) got(b *blob, i PieceIndex) {
 	b.bypass = false
 	b.news = append(b.news, i)
 	if b.flushAt == 0 {
-		b.flushAt = c.now.Add(c.cfg.HaveBatch)
-		if len(b.news) == 1 && b.have.Count() == 1 {
-			b.flushAt = c.now // the first piece makes this node a provider: at once
-		}
+		b.flushAt = max(c.now, b.flushed.Add(c.cfg.HaveBatch)) // at once after a pause: others wait for something to pass on
 	}
 }
 

@@ -196,6 +196,11 @@ func (c *Core) discovered(b *blob) bool {
 		!slices.ContainsFunc(b.neighbours, func(n *neighbour) bool { return !n.replied })
 }
 
+// glimpsed reports whether a node may bring in a first stripe while the search goes on.
+func (c *Core) glimpsed(b *blob) bool {
+	return c.discovered(b) || c.me.Seed && c.now.Sub(b.wantedAt) >= c.cfg.Glimpse
+}
+
 func (c *Core) providersFound(e ProvidersFound) {
 	b := c.blobs[e.Digest]
 	if b == nil {

@@ -89,6 +89,11 @@ func (nd *Node) requestPiece(a swarm.RequestPiece) {
 		}
 		_, size := swarm.LayoutOf(n.Size).Span(a.Piece)
 		took := time.Duration(float64(size) / n.Rate * from.Slow * float64(time.Second))
+		n.after(lat, func() {
+			if !ended {
+				nd.step(swarm.PieceStarted{Digest: a.Digest, Piece: a.Piece, From: a.To})
+			}
+		})
 		n.after(took, func() { from.step(swarm.PieceServed{Xfer: xfer, OK: true}) })
 		n.after(took+lat, func() {
 			if from.Dead || nd.parted[from.ID] {
