@@ -119,7 +119,7 @@ func (w *world) across(zone int32, f func(a, b int32)) {
 func (w *world) breakFlows(zone int32, now swarm.Time) {
 	for _, l := range []int32{w.net.pipeIn(zone), w.net.pipeOut(zone)} {
 		for len(w.net.links.links[l].flows) > 0 {
-			i := w.net.links.links[l].flows[0]
+			i := w.net.links.links[l].flows[0].flow
 			fl := w.net.flows[i]
 			w.net.stop(i)
 			if fl.src == atOrigin {
@@ -140,7 +140,7 @@ func (w *world) originGone(now swarm.Time, d time.Duration) {
 	}
 	l := w.net.egress()
 	for len(w.net.links.links[l].flows) > 0 {
-		i := w.net.links.links[l].flows[0]
+		i := w.net.links.links[l].flows[0].flow
 		fl := w.net.flows[i]
 		w.net.stop(i)
 		w.cal.put(event{at: now, node: fl.dst, kind: evOriginFail, xfer: fl.key, load: uint8(swarm.OriginUnreachable)})

@@ -1,7 +1,9 @@
 package netsim
 
 import (
+	"cmp"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/meshd-project/meshd/exchange/swarm"
@@ -14,8 +16,10 @@ type fluid struct {
 	links *solver
 	flows []flow          // by the solver's index
 	early map[uint64]bool // stopped before they began, which slow start may delay
-	ends  []int32         // heap of the flows with a rate, by the end of their current part
+	ends  []ending        // heap of the flows with a rate, by the end of their current part
+	place []int32         // of each flow among ends, -1 if it is not there
 	cmds  *calendar[command]
+	order []int32 // scratch
 	now   swarm.Time
 	width swarm.Time
 	out   []event
@@ -52,15 +56,20 @@ type flow struct {
 	by       int32
 	flag     uint8
 
+	live  bool
 	key   uint64
-	sent  int64   // bytes of parts that are over
 	left  float64 // bytes of the current part
 	rate  float64
 	last  swarm.Time // when left was right
-	end   swarm.Time // when the current part will be over
+	sent  int64      // bytes of parts that are over
 	began swarm.Time
-	heap  int32 // place among ends, -1 if none
-	live  bool
+}
+
+// ending is when the current part of a flow will be over.
+type ending struct {
+	at   swarm.Time
+	key  uint64
+	flow int32
 }
 
 // atOrigin is the src of what comes from the registry.
@@ -109,11 +118,10 @@ func (f *fluid) pipeIn(zone int32) int32   { return f.pipeOut(zone) + 1 }
 func (f *fluid) egress() int32             { return int32(2*len(f.t.nodes) + 2*len(f.t.s.Zones)) }
 func (f *fluid) pair(from, to int32) int32 { return f.egress() + 1 + from*int32(len(f.t.s.Zones)) + to }
 
-// path returns the links that a flow crosses.
-func (f *fluid) path(src, dst int32) []int32 {
+// path appends the links that a flow crosses.
+func (f *fluid) path(links []int32, src, dst int32) []int32 {
 	to := f.t.nodes[dst].zone
 	from := f.t.home
-	links := make([]int32, 0, maxPath)
 	if src == atOrigin {
 		links = append(links, f.egress())
 	} else {
@@ -158,8 +166,8 @@ func (f *fluid) next() (swarm.Time, bool) {
 	if w, some := f.cmds.next(); some {
 		at, ok = swarm.Time(w)*f.width, true
 	}
-	if len(f.ends) > 0 && f.flows[f.ends[0]].end < at {
-		at, ok = f.flows[f.ends[0]].end, true
+	if len(f.ends) > 0 && f.ends[0].at < at {
+		at, ok = f.ends[0].at, true
 	}
 	return at, ok
 }
@@ -168,43 +176,47 @@ func (f *fluid) next() (swarm.Time, bool) {
 func (f *fluid) run(w int64) {
 	end := swarm.Time(w+1) * f.width
 	cmds := f.cmds.take(w)
-	sortCommands(cmds)
+	order := f.inOrder(cmds)
 	i := 0
 	f.settle() // faults between windows
 	for {
 		at, cmd := never, false
 		if len(f.ends) > 0 {
-			at = f.flows[f.ends[0]].end
+			at = f.ends[0].at
 		}
-		if i < len(cmds) && cmds[i].at < at {
-			at, cmd = cmds[i].at, true
+		if i < len(order) && cmds[order[i]].at < at {
+			at, cmd = cmds[order[i]].at, true
 		}
 		if at >= end {
 			break
 		}
 		f.now = max(f.now, at)
 		if cmd {
-			f.do(&cmds[i])
+			f.do(&cmds[order[i]])
 			i++
 		} else {
-			f.ended(f.ends[0])
+			f.ended(f.ends[0].flow)
 		}
 		f.settle()
 	}
-	for ; i < len(cmds); i++ {
-		f.do(&cmds[i])
+	for ; i < len(order); i++ {
+		f.do(&cmds[order[i]])
 		f.settle()
 	}
 	f.cmds.done(cmds)
 	f.now = max(f.now, end)
 }
 
-func sortCommands(c []command) {
-	for i := 1; i < len(c); i++ {
-		for j := i; j > 0 && c[j].at < c[j-1].at; j-- {
-			c[j], c[j-1] = c[j-1], c[j]
-		}
+// inOrder returns the places of commands by time; those at the same time stay in order.
+func (f *fluid) inOrder(c []command) []int32 {
+	f.order = f.order[:0]
+	for i := range c {
+		f.order = append(f.order, int32(i))
 	}
+	slices.SortFunc(f.order, func(a, b int32) int {
+		return cmp.Or(cmp.Compare(c[a].at, c[b].at), cmp.Compare(a, b))
+	})
+	return f.order
 }
 
 func (f *fluid) do(c *command) {
@@ -221,19 +233,19 @@ func (f *fluid) do(c *command) {
 		return
 	}
 	fl := c.flow
-	fl.key, fl.began, fl.last, fl.live, fl.heap = c.key, f.now, f.now, true, -1
+	fl.key, fl.began, fl.last, fl.live = c.key, f.now, f.now, true
 	fl.left = float64(min(fl.part, fl.size))
-	i := f.links.add(f.path(fl.src, fl.dst), fl.cap)
+	var links [maxPath]int32
+	i := f.links.add(f.path(links[:0], fl.src, fl.dst), fl.cap)
 	for int(i) >= len(f.flows) {
-		f.flows = append(f.flows, flow{})
+		f.flows, f.place = append(f.flows, flow{}), append(f.place, -1)
 	}
 	f.flows[i] = fl
 	if fl.src >= 0 {
 		f.emit(event{at: f.now.Add(f.t.oneWay(fl.src, fl.dst)), node: fl.dst, from: fl.src, kind: evStarted, xfer: fl.key})
 	}
 	if fl.size == 0 {
-		f.flows[i].end = f.now
-		f.push(i)
+		f.endAt(i, f.now)
 	}
 }
 
@@ -243,9 +255,9 @@ func (f *fluid) find(src int32, key uint64) int32 {
 	if src != atOrigin {
 		l = f.up(src)
 	}
-	for _, i := range f.links.links[l].flows {
-		if f.flows[i].key == key {
-			return i
+	for _, c := range f.links.links[l].flows {
+		if f.flows[c.flow].key == key {
+			return c.flow
 		}
 	}
 	return -1
@@ -272,23 +284,15 @@ func (f *fluid) pace(i int32, rate float64) {
 // due sets when the current part of a flow will be over.
 func (f *fluid) due(i int32) {
 	fl := &f.flows[i]
-	fl.end = never
+	end := never
 	if fl.left <= 0 {
-		fl.end = f.now
+		end = f.now
 	} else if fl.rate > 0 {
 		if d := math.Ceil(fl.left / fl.rate * 1e9); d < 1e15 {
-			fl.end = f.now.Add(time.Duration(d))
+			end = f.now.Add(time.Duration(d))
 		}
 	}
-	switch {
-	case fl.end == never && fl.heap >= 0:
-		f.pull(i)
-	case fl.end == never:
-	case fl.heap < 0:
-		f.push(i)
-	default:
-		f.fix(fl.heap)
-	}
+	f.endAt(i, end)
 }
 
 // ended handles the end of a part.
@@ -296,7 +300,7 @@ func (f *fluid) ended(i int32) {
 	fl := &f.flows[i]
 	n := min(fl.part, fl.size-fl.sent)
 	fl.sent += n
-	f.load.add(f, fl, n)
+	f.load.add(f, i, n)
 	if fl.src == atOrigin {
 		f.tellOrigin(fl, n)
 	} else {
@@ -336,9 +340,8 @@ func (f *fluid) emit(e event) {
 
 // stop ends a flow in the middle. What it moved was for nothing.
 func (f *fluid) stop(i int32) {
-	fl := &f.flows[i]
-	if moved := f.moved(fl); moved > 0 {
-		f.load.add(f, fl, moved)
+	if moved := f.moved(&f.flows[i]); moved > 0 {
+		f.load.add(f, i, moved)
 		f.load.wasted += moved
 	}
 	f.drop(i)
@@ -351,11 +354,8 @@ func (f *fluid) moved(fl *flow) int64 {
 }
 
 func (f *fluid) drop(i int32) {
-	fl := &f.flows[i]
-	if fl.heap >= 0 {
-		f.pull(i)
-	}
-	fl.live = false
+	f.endAt(i, never)
+	f.flows[i].live = false
 	f.links.remove(i)
 }
 
@@ -364,7 +364,7 @@ func (f *fluid) kill(node int32) []flow {
 	var hit []flow
 	for _, l := range []int32{f.up(node), f.down(node)} {
 		for len(f.links.links[l].flows) > 0 {
-			i := f.links.links[l].flows[0]
+			i := f.links.links[l].flows[0].flow
 			hit = append(hit, f.flows[i])
 			f.stop(i)
 		}
@@ -377,7 +377,7 @@ func (f *fluid) finish() {
 	for i := range f.flows {
 		if fl := &f.flows[i]; fl.live {
 			if moved := f.moved(fl); moved > 0 {
-				f.load.add(f, fl, moved)
+				f.load.add(f, int32(i), moved)
 			}
 		}
 	}
@@ -385,54 +385,55 @@ func (f *fluid) finish() {
 
 // The heap of ends, ordered by time and then by key, so that equal times have one order.
 
-func (f *fluid) before(a, b int32) bool {
-	x, y := &f.flows[a], &f.flows[b]
-	return x.end < y.end || x.end == y.end && x.key < y.key
-}
+func (e *ending) before(o *ending) bool { return e.at < o.at || e.at == o.at && e.key < o.key }
 
-func (f *fluid) push(i int32) {
-	f.ends = append(f.ends, i)
-	f.flows[i].heap = int32(len(f.ends) - 1)
-	f.fix(f.flows[i].heap)
-}
-
-// pull takes a flow out of the heap.
-func (f *fluid) pull(i int32) {
-	at, last := f.flows[i].heap, int32(len(f.ends)-1)
-	f.swap(at, last)
-	f.ends = f.ends[:last]
-	f.flows[i].heap = -1
-	if at < last {
-		f.fix(at)
+// endAt sets when the current part of a flow will be over; never takes it out of the heap.
+func (f *fluid) endAt(i int32, at swarm.Time) {
+	place := f.place[i]
+	switch {
+	case at == never && place < 0:
+	case at == never:
+		last := len(f.ends) - 1
+		moved := f.ends[last]
+		f.ends = f.ends[:last]
+		f.place[i] = -1
+		if int(place) < last {
+			f.settleAt(place, moved)
+		}
+	case place < 0:
+		f.ends = append(f.ends, ending{})
+		f.settleAt(int32(len(f.ends)-1), ending{at, f.flows[i].key, i})
+	default:
+		f.settleAt(place, ending{at, f.flows[i].key, i})
 	}
 }
 
-func (f *fluid) swap(a, b int32) {
-	f.ends[a], f.ends[b] = f.ends[b], f.ends[a]
-	f.flows[f.ends[a]].heap, f.flows[f.ends[b]].heap = a, b
-}
-
-// fix restores the order around a place whose flow changed.
-func (f *fluid) fix(at int32) {
+// settleAt puts e into the heap, whose order is right but for a gap at a place.
+func (f *fluid) settleAt(at int32, e ending) {
+	ends := f.ends
 	for at > 0 {
 		p := (at - 1) / 4
-		if !f.before(f.ends[at], f.ends[p]) {
+		if !e.before(&ends[p]) {
 			break
 		}
-		f.swap(at, p)
+		ends[at] = ends[p]
+		f.place[ends[at].flow] = at
 		at = p
 	}
 	for {
-		least := at
-		for c := 4*at + 1; c <= 4*at+4 && int(c) < len(f.ends); c++ {
-			if f.before(f.ends[c], f.ends[least]) {
+		least, first := int32(-1), 4*at+1
+		for c := first; c < first+4 && int(c) < len(ends); c++ {
+			if least < 0 || ends[c].before(&ends[least]) {
 				least = c
 			}
 		}
-		if least == at {
-			return
+		if least < 0 || !ends[least].before(&e) {
+			break
 		}
-		f.swap(at, least)
+		ends[at] = ends[least]
+		f.place[ends[at].flow] = at
 		at = least
 	}
+	ends[at] = e
+	f.place[e.flow] = at
 }

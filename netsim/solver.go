@@ -15,9 +15,11 @@ const maxPath = 5
 // settles first, then the next (Charny, Clark and Jain 1995). A change of one flow costs what it moves, not the size of
 // the network.
 type solver struct {
-	links []link
-	flows []path
-	free  []int32
+	links  []link
+	levels []float64 // of each link; +Inf while it is not full
+	flows  []path
+	marks  []bool // flows in touched
+	free   []int32
 	// tolerance is the relative change of a level that is not passed on. Zero is exact up to rounding.
 	tolerance float64
 
@@ -29,24 +31,29 @@ type solver struct {
 
 type link struct {
 	cap   float64 // bytes per second; +Inf: no limit
-	level float64 // +Inf while the link is not full
-	flows []int32
+	flows []crossing
 	dirty bool
+}
+
+// crossing is a flow on a link, with what the link's level follows from, if that is little, beside each other.
+type crossing struct {
+	flow int32
+	peer int32 // the other link of a flow over two; -1: ask the path
+	cap  float64
 }
 
 type path struct {
 	links [maxPath]int32
 	pos   [maxPath]int32 // place in each link's list
 	n     int8
-	mark  bool
 	cap   float64
 	rate  float64
 }
 
 func newSolver(links int) *solver {
-	s := &solver{links: make([]link, links)}
+	s := &solver{links: make([]link, links), levels: make([]float64, links)}
 	for i := range s.links {
-		s.links[i].cap, s.links[i].level = math.Inf(1), math.Inf(1)
+		s.links[i].cap, s.levels[i] = math.Inf(1), math.Inf(1)
 	}
 	return s
 }
@@ -65,15 +72,19 @@ func (s *solver) add(links []int32, cap float64) int32 {
 	if n := len(s.free); n > 0 {
 		f, s.free = s.free[n-1], s.free[:n-1]
 	} else {
-		s.flows = append(s.flows, path{})
+		s.flows, s.marks = append(s.flows, path{}), append(s.marks, false)
 		f = int32(len(s.flows) - 1)
 	}
 	p := &s.flows[f]
 	*p = path{n: int8(len(links)), cap: cap}
 	for i, l := range links {
+		c := crossing{flow: f, peer: -1, cap: cap}
+		if len(links) == 2 {
+			c.peer = links[1-i]
+		}
 		p.links[i] = l
 		p.pos[i] = int32(len(s.links[l].flows))
-		s.links[l].flows = append(s.links[l].flows, f)
+		s.links[l].flows = append(s.links[l].flows, c)
 		s.soil(l)
 	}
 	s.touch(f)
@@ -89,8 +100,8 @@ func (s *solver) remove(f int32) {
 		moved := l.flows[last]
 		l.flows[p.pos[i]] = moved
 		l.flows = l.flows[:last]
-		if moved != f {
-			m := &s.flows[moved]
+		if moved.flow != f {
+			m := &s.flows[moved.flow]
 			for j := range m.n {
 				if m.links[j] == p.links[i] {
 					m.pos[j] = p.pos[i]
@@ -110,7 +121,8 @@ func (s *solver) setFlowCap(f int32, cap float64) {
 		return
 	}
 	p.cap = cap
-	for _, l := range p.links[:p.n] {
+	for i, l := range p.links[:p.n] {
+		s.links[l].flows[p.pos[i]].cap = cap
 		s.soil(l)
 	}
 	s.touch(f)
@@ -128,7 +140,7 @@ func (s *solver) solve() []int32 {
 	s.changed = s.changed[:0]
 	for _, f := range s.touched {
 		p := &s.flows[f]
-		p.mark = false
+		s.marks[f] = false
 		if p.n == 0 {
 			continue
 		}
@@ -149,8 +161,8 @@ func (s *solver) soil(l int32) {
 }
 
 func (s *solver) touch(f int32) {
-	if p := &s.flows[f]; !p.mark {
-		p.mark = true
+	if !s.marks[f] {
+		s.marks[f] = true
 		s.touched = append(s.touched, f)
 	}
 }
@@ -160,7 +172,7 @@ func (s *solver) least(p *path, not, nor int32) float64 {
 	r := p.cap
 	for _, l := range p.links[:p.n] {
 		if l != not && l != nor {
-			r = min(r, s.links[l].level)
+			r = min(r, s.levels[l])
 		}
 	}
 	return r
@@ -170,26 +182,34 @@ func (s *solver) least(p *path, not, nor int32) float64 {
 func (s *solver) settle(l int32) {
 	k := &s.links[l]
 	k.dirty = false
-	old := k.level
-	k.level = s.levelOf(l, k)
-	if near(old, k.level, s.tolerance) {
+	old := s.levels[l]
+	level := s.levelOf(l, k)
+	s.levels[l] = level
+	if near(old, level, s.tolerance) {
 		return
 	}
-	for _, f := range k.flows {
-		s.touch(f)
-		p := &s.flows[f]
+	for i := range k.flows {
+		c := &k.flows[i]
+		s.touch(c.flow)
+		if c.peer >= 0 {
+			s.pass(c.peer, min(c.cap, old), min(c.cap, level))
+			continue
+		}
+		p := &s.flows[c.flow]
 		for _, m := range p.links[:p.n] {
-			if m == l || s.links[m].dirty {
-				continue
-			}
-			// What the flow asks of m is the least level elsewhere. If that was and is above m's own level,
-			// m does not care.
-			o := s.least(p, l, m)
-			was, is := min(o, old), min(o, k.level)
-			if was != is && min(was, is) < s.links[m].level {
-				s.soil(m)
+			if m != l && !s.links[m].dirty {
+				o := s.least(p, l, m)
+				s.pass(m, min(o, old), min(o, level))
 			}
 		}
+	}
+}
+
+// pass tells a link that what a flow asks of it, the least level elsewhere, was and is so much. If that was and is above
+// its own level, it does not care.
+func (s *solver) pass(m int32, was, is float64) {
+	if was != is && min(was, is) < s.levels[m] {
+		s.soil(m)
 	}
 }
 
@@ -203,9 +223,16 @@ func (s *solver) levelOf(l int32, k *link) float64 {
 	}
 	demand := s.demand[:len(k.flows)]
 	sum := 0.0
-	for i, f := range k.flows {
-		demand[i] = s.least(&s.flows[f], l, -1)
-		sum += demand[i]
+	for i := range k.flows {
+		c := &k.flows[i]
+		d := c.cap
+		if c.peer >= 0 {
+			d = min(d, s.levels[c.peer])
+		} else {
+			d = s.least(&s.flows[c.flow], l, -1)
+		}
+		demand[i] = d
+		sum += d
 	}
 	if sum <= k.cap {
 		return math.Inf(1)

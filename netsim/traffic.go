@@ -36,10 +36,11 @@ func newLoads(t *topology, links int) loads {
 }
 
 // add counts n bytes that a flow moved between its begin and now.
-func (l *loads) add(f *fluid, fl *flow, n int64) {
+func (l *loads) add(f *fluid, i int32, n int64) {
 	l.total += n
 	source := fromZone
-	for _, k := range f.path(fl.src, fl.dst) {
+	fl, over := &f.flows[i], &f.links.flows[i]
+	for _, k := range over.links[:over.n] {
 		l.links[k] += n
 		if int(k) >= 2*len(f.t.nodes) {
 			l.pipes[k] = spread(l.pipes[k], fl.began, f.now, float64(n))
