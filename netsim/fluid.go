@@ -15,9 +15,9 @@ type fluid struct {
 	t     *topology
 	links *solver
 	flows []flow          // by the solver's index
+	paces []pace          // of the flows
 	early map[uint64]bool // stopped before they began, which slow start may delay
 	ends  []ending        // heap of the flows with a rate, by the end of their current part
-	place []int32         // of each flow among ends, -1 if it is not there
 	cmds  *calendar[command]
 	order []int32 // scratch
 	now   swarm.Time
@@ -58,11 +58,16 @@ type flow struct {
 
 	live  bool
 	key   uint64
+	sent  int64 // bytes of parts that are over
+	began swarm.Time
+}
+
+// pace is what changes of a flow whenever another comes or goes.
+type pace struct {
 	left  float64 // bytes of the current part
 	rate  float64
 	last  swarm.Time // when left was right
-	sent  int64      // bytes of parts that are over
-	began swarm.Time
+	place int32      // among ends, -1 if it is not there
 }
 
 // ending is when the current part of a flow will be over.
@@ -233,14 +238,14 @@ func (f *fluid) do(c *command) {
 		return
 	}
 	fl := c.flow
-	fl.key, fl.began, fl.last, fl.live = c.key, f.now, f.now, true
-	fl.left = float64(min(fl.part, fl.size))
+	fl.key, fl.began, fl.live = c.key, f.now, true
 	var links [maxPath]int32
 	i := f.links.add(f.path(links[:0], fl.src, fl.dst), fl.cap)
 	for int(i) >= len(f.flows) {
-		f.flows, f.place = append(f.flows, flow{}), append(f.place, -1)
+		f.flows, f.paces = append(f.flows, flow{}), append(f.paces, pace{})
 	}
 	f.flows[i] = fl
+	f.paces[i] = pace{left: float64(min(fl.part, fl.size)), last: f.now, place: -1}
 	if fl.src >= 0 {
 		f.emit(event{at: f.now.Add(f.t.oneWay(fl.src, fl.dst)), node: fl.dst, from: fl.src, kind: evStarted, xfer: fl.key})
 	}
@@ -269,26 +274,26 @@ func (f *fluid) settle() {
 		return
 	}
 	for _, i := range f.links.solve() {
-		f.pace(i, f.links.rate(i))
+		f.setRate(i, f.links.rate(i))
 	}
 }
 
-// pace gives a flow a rate from now on.
-func (f *fluid) pace(i int32, rate float64) {
-	fl := &f.flows[i]
-	fl.left = max(fl.left-fl.rate*f.now.Sub(fl.last).Seconds(), 0)
-	fl.last, fl.rate = f.now, rate
+// setRate gives a flow a rate from now on.
+func (f *fluid) setRate(i int32, rate float64) {
+	p := &f.paces[i]
+	p.left = max(p.left-p.rate*f.now.Sub(p.last).Seconds(), 0)
+	p.last, p.rate = f.now, rate
 	f.due(i)
 }
 
 // due sets when the current part of a flow will be over.
 func (f *fluid) due(i int32) {
-	fl := &f.flows[i]
+	p := &f.paces[i]
 	end := never
-	if fl.left <= 0 {
+	if p.left <= 0 {
 		end = f.now
-	} else if fl.rate > 0 {
-		if d := math.Ceil(fl.left / fl.rate * 1e9); d < 1e15 {
+	} else if p.rate > 0 {
+		if d := math.Ceil(p.left / p.rate * 1e9); d < 1e15 {
 			end = f.now.Add(time.Duration(d))
 		}
 	}
@@ -312,7 +317,7 @@ func (f *fluid) ended(i int32) {
 		return
 	}
 	fl.unit++
-	fl.left, fl.last = float64(min(fl.part, fl.size-fl.sent)), f.now
+	f.paces[i].left, f.paces[i].last = float64(min(fl.part, fl.size-fl.sent)), f.now
 	f.due(i)
 }
 
@@ -340,7 +345,7 @@ func (f *fluid) emit(e event) {
 
 // stop ends a flow in the middle. What it moved was for nothing.
 func (f *fluid) stop(i int32) {
-	if moved := f.moved(&f.flows[i]); moved > 0 {
+	if moved := f.moved(i); moved > 0 {
 		f.load.add(f, i, moved)
 		f.load.wasted += moved
 	}
@@ -348,8 +353,9 @@ func (f *fluid) stop(i int32) {
 }
 
 // moved returns the bytes of the current part that are over.
-func (f *fluid) moved(fl *flow) int64 {
-	left := fl.left - fl.rate*f.now.Sub(fl.last).Seconds()
+func (f *fluid) moved(i int32) int64 {
+	fl, p := &f.flows[i], &f.paces[i]
+	left := p.left - p.rate*f.now.Sub(p.last).Seconds()
 	return max(min(fl.part, fl.size-fl.sent)-int64(math.Ceil(max(left, 0))), 0)
 }
 
@@ -375,8 +381,8 @@ func (f *fluid) kill(node int32) []flow {
 // finish counts what flows that are under way at the end have moved.
 func (f *fluid) finish() {
 	for i := range f.flows {
-		if fl := &f.flows[i]; fl.live {
-			if moved := f.moved(fl); moved > 0 {
+		if f.flows[i].live {
+			if moved := f.moved(int32(i)); moved > 0 {
 				f.load.add(f, int32(i), moved)
 			}
 		}
@@ -389,14 +395,14 @@ func (e *ending) before(o *ending) bool { return e.at < o.at || e.at == o.at && 
 
 // endAt sets when the current part of a flow will be over; never takes it out of the heap.
 func (f *fluid) endAt(i int32, at swarm.Time) {
-	place := f.place[i]
+	place := f.paces[i].place
 	switch {
 	case at == never && place < 0:
 	case at == never:
 		last := len(f.ends) - 1
 		moved := f.ends[last]
 		f.ends = f.ends[:last]
-		f.place[i] = -1
+		f.paces[i].place = -1
 		if int(place) < last {
 			f.settleAt(place, moved)
 		}
@@ -417,7 +423,7 @@ func (f *fluid) settleAt(at int32, e ending) {
 			break
 		}
 		ends[at] = ends[p]
-		f.place[ends[at].flow] = at
+		f.paces[ends[at].flow].place = at
 		at = p
 	}
 	for {
@@ -431,9 +437,9 @@ func (f *fluid) settleAt(at int32, e ending) {
 			break
 		}
 		ends[at] = ends[least]
-		f.place[ends[at].flow] = at
+		f.paces[ends[at].flow].place = at
 		at = least
 	}
 	ends[at] = e
-	f.place[e.flow] = at
+	f.paces[e.flow].place = at
 }

@@ -1,6 +1,9 @@
 package netsim
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // maxPath is the most links that a flow may cross: uplink, pipe out of a zone, pair pipe, pipe into a zone, downlink.
 const maxPath = 5
@@ -18,13 +21,14 @@ type solver struct {
 	links  []link
 	levels []float64 // of each link; +Inf while it is not full
 	flows  []path
-	marks  []bool // flows in touched
+	rates  []float64 // of each flow, as of the last solve
+	marks  []bool    // flows in touched
 	free   []int32
 	// tolerance is the relative change of a level that is not passed on. Zero is exact up to rounding.
 	tolerance float64
 
-	queue   []int32 // dirty links, in order
-	touched []int32 // flows whose rate may have changed
+	queue   []int32    // dirty links, in order
+	touched []crossing // flows whose rate may have changed, on the link where that was seen first
 	changed []int32
 	demand  []float64
 }
@@ -38,16 +42,15 @@ type link struct {
 // crossing is a flow on a link, with what the link's level follows from, if that is little, beside each other.
 type crossing struct {
 	flow int32
+	link int32
 	peer int32 // the other link of a flow over two; -1: ask the path
 	cap  float64
 }
 
 type path struct {
 	links [maxPath]int32
-	pos   [maxPath]int32 // place in each link's list
 	n     int8
 	cap   float64
-	rate  float64
 }
 
 func newSolver(links int) *solver {
@@ -72,46 +75,46 @@ func (s *solver) add(links []int32, cap float64) int32 {
 	if n := len(s.free); n > 0 {
 		f, s.free = s.free[n-1], s.free[:n-1]
 	} else {
-		s.flows, s.marks = append(s.flows, path{}), append(s.marks, false)
+		s.flows, s.rates, s.marks = append(s.flows, path{}), append(s.rates, 0), append(s.marks, false)
 		f = int32(len(s.flows) - 1)
 	}
 	p := &s.flows[f]
 	*p = path{n: int8(len(links)), cap: cap}
+	s.rates[f] = 0
 	for i, l := range links {
-		c := crossing{flow: f, peer: -1, cap: cap}
+		c := crossing{flow: f, link: l, peer: -1, cap: cap}
 		if len(links) == 2 {
 			c.peer = links[1-i]
 		}
 		p.links[i] = l
-		p.pos[i] = int32(len(s.links[l].flows))
 		s.links[l].flows = append(s.links[l].flows, c)
 		s.soil(l)
+		s.touch(c)
 	}
-	s.touch(f)
 	return f
 }
 
 // remove ends a flow.
 func (s *solver) remove(f int32) {
 	p := &s.flows[f]
-	for i := range p.n {
-		l := &s.links[p.links[i]]
-		last := len(l.flows) - 1
-		moved := l.flows[last]
-		l.flows[p.pos[i]] = moved
-		l.flows = l.flows[:last]
-		if moved.flow != f {
-			m := &s.flows[moved.flow]
-			for j := range m.n {
-				if m.links[j] == p.links[i] {
-					m.pos[j] = p.pos[i]
-				}
-			}
-		}
-		s.soil(p.links[i])
+	for _, l := range p.links[:p.n] {
+		list := s.links[l].flows
+		last := len(list) - 1
+		list[s.on(l, f)] = list[last]
+		s.links[l].flows = list[:last]
+		s.soil(l)
 	}
 	p.n = 0
 	s.free = append(s.free, f)
+	if s.marks[f] {
+		s.marks[f] = false
+		s.touched = slices.DeleteFunc(s.touched, func(c crossing) bool { return c.flow == f })
+	}
+}
+
+// on returns the place of a flow in a link's list. Lists are short but for pipes between zones.
+func (s *solver) on(l, f int32) int {
+	return slices.IndexFunc(s.links[l].flows, func(c crossing) bool { return c.flow == f })
 }
 
 // setFlowCap changes the most that a flow may have.
@@ -121,15 +124,16 @@ func (s *solver) setFlowCap(f int32, cap float64) {
 		return
 	}
 	p.cap = cap
-	for i, l := range p.links[:p.n] {
-		s.links[l].flows[p.pos[i]].cap = cap
+	for _, l := range p.links[:p.n] {
+		c := &s.links[l].flows[s.on(l, f)]
+		c.cap = cap
 		s.soil(l)
+		s.touch(*c)
 	}
-	s.touch(f)
 }
 
 // rate returns the bytes per second of a flow as of the last solve.
-func (s *solver) rate(f int32) float64 { return s.flows[f].rate }
+func (s *solver) rate(f int32) float64 { return s.rates[f] }
 
 // solve settles all levels and returns the flows whose rate changed. The list is valid until the next call.
 func (s *solver) solve() []int32 {
@@ -138,15 +142,18 @@ func (s *solver) solve() []int32 {
 	}
 	s.queue = s.queue[:0]
 	s.changed = s.changed[:0]
-	for _, f := range s.touched {
-		p := &s.flows[f]
-		s.marks[f] = false
-		if p.n == 0 {
-			continue
+	for i := range s.touched {
+		c := &s.touched[i]
+		s.marks[c.flow] = false
+		r := min(c.cap, s.levels[c.link])
+		if c.peer >= 0 {
+			r = min(r, s.levels[c.peer])
+		} else {
+			r = s.least(&s.flows[c.flow], -1, -1)
 		}
-		if r := s.least(p, -1, -1); r != p.rate {
-			p.rate = r
-			s.changed = append(s.changed, f)
+		if r != s.rates[c.flow] {
+			s.rates[c.flow] = r
+			s.changed = append(s.changed, c.flow)
 		}
 	}
 	s.touched = s.touched[:0]
@@ -160,10 +167,10 @@ func (s *solver) soil(l int32) {
 	}
 }
 
-func (s *solver) touch(f int32) {
-	if !s.marks[f] {
-		s.marks[f] = true
-		s.touched = append(s.touched, f)
+func (s *solver) touch(c crossing) {
+	if !s.marks[c.flow] {
+		s.marks[c.flow] = true
+		s.touched = append(s.touched, c)
 	}
 }
 
@@ -190,7 +197,7 @@ func (s *solver) settle(l int32) {
 	}
 	for i := range k.flows {
 		c := &k.flows[i]
-		s.touch(c.flow)
+		s.touch(*c)
 		if c.peer >= 0 {
 			s.pass(c.peer, min(c.cap, old), min(c.cap, level))
 			continue
