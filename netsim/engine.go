@@ -224,8 +224,8 @@ func (e *engine) runChunk(c *chunk, nodes []int32, events []event, end swarm.Tim
 func (e *engine) runAgent(n int32, evs []*event, end swarm.Time, out *outbox) {
 	a := e.agents[n]
 	now := evs[0].at
-	for i := 0; ; {
-		at, ok := a.alarm()
+	at, ok := a.alarm()
+	for i := 0; ; at, ok = a.alarm() {
 		if i < len(evs) && (!ok || evs[i].at <= at) {
 			now = max(now, evs[i].at)
 			if evs[i].kind == evWake {
@@ -242,7 +242,7 @@ func (e *engine) runAgent(n int32, evs []*event, end swarm.Time, out *outbox) {
 		now = max(now, at)
 		a.tick(now, out)
 	}
-	if at, ok := a.alarm(); ok && at < e.wakes[n] {
+	if ok && at < e.wakes[n] {
 		e.wakes[n] = at
 		out.events = append(out.events, event{at: max(at, end), node: n, kind: evWake})
 	}
@@ -259,13 +259,12 @@ func (e *engine) merge() {
 			e.net.cmds.put(c.net[j])
 		}
 		for j := range c.events {
-			e.cal.put(c.events[j])
+			e.cal.add(c.events[j].at, &c.events[j])
 		}
-		clear(c.events)
 		c.events, c.net, c.shared = c.events[:0], c.net[:0], c.shared[:0]
 	}
-	for _, ev := range e.net.out {
-		e.cal.put(ev)
+	for i := range e.net.out {
+		e.cal.add(e.net.out[i].at, &e.net.out[i])
 	}
 	e.net.out = e.net.out[:0]
 }

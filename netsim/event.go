@@ -78,22 +78,25 @@ func newCalendar[T any](width swarm.Time, at func(*T) swarm.Time) *calendar[T] {
 func (c *calendar[T]) window(t swarm.Time) int64 { return int64(t / c.width) }
 
 // put adds x. What is due in the past goes into the first window not yet taken.
-func (c *calendar[T]) put(x T) {
-	w := max(c.window(c.at(&x)), c.base)
+func (c *calendar[T]) put(x T) { c.add(c.at(&x), &x) }
+
+// add is put for those who know when x is due.
+func (c *calendar[T]) add(at swarm.Time, x *T) {
+	w := max(c.window(at), c.base)
 	if w >= c.base+ringWindows {
-		c.putFar(x)
+		c.putFar(*x)
 		return
 	}
 	c.putNear(w, x)
 }
 
-func (c *calendar[T]) putNear(w int64, x T) {
+func (c *calendar[T]) putNear(w int64, x *T) {
 	b := &c.ring[w%ringWindows]
 	if *b == nil && len(c.recycle) > 0 {
 		last := len(c.recycle) - 1
 		*b, c.recycle = c.recycle[last], c.recycle[:last]
 	}
-	*b = append(*b, x)
+	*b = append(*b, *x)
 	c.count++
 }
 
@@ -129,7 +132,7 @@ func (c *calendar[T]) take(w int64) []T {
 func (c *calendar[T]) approach() {
 	for len(c.far) > 0 && c.window(c.at(&c.far[0])) < c.base+ringWindows {
 		x := c.popFar()
-		c.putNear(max(c.window(c.at(&x)), c.base), x)
+		c.putNear(max(c.window(c.at(&x)), c.base), &x)
 	}
 }
 

@@ -22,9 +22,8 @@ type host struct {
 	asked    []request
 	gen      uint64
 	uploads  []upload
-	peers    map[int32]*conn // senders' connections
-	dialled  map[int32]swarm.Time
-	extra    map[int32]bool // peers known beyond those known from the start; false: lost
+	peers    peers   // what it has of connections to others
+	known    nodeSet // those it knows
 	distrust map[distrusted]bool
 	fetches  map[uint64]*fetch
 	registry registry
@@ -77,7 +76,7 @@ type pull struct {
 type distrusted struct{ blob, by int32 }
 
 func newHost(w *world, id int32) *host {
-	h := &host{w: w, id: id, started: never, stalest: never}
+	h := &host{w: w, id: id, known: w.t.acquainted(id), started: never, stalest: never}
 	n := &w.t.nodes[id]
 	cfg := w.cfg
 	cfg.Self, cfg.Zone, cfg.Seed = n.id, w.t.s.Zones[n.zone].Name, n.seed

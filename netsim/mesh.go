@@ -16,7 +16,7 @@ func (h *host) start() {
 		h.step(h.w.t.member(h.id, h.id)) // its role is no part of the core's configuration
 	}
 	for _, i := range h.w.byID {
-		if i != h.id && h.knows(i) && !h.w.hosts[i].dead {
+		if h.knows(i) && i != h.id && !h.w.hosts[i].dead {
 			h.step(h.w.t.member(h.id, i))
 		}
 	}
@@ -31,12 +31,7 @@ func (h *host) start() {
 	}
 }
 
-func (h *host) knows(i int32) bool {
-	if known, ok := h.extra[i]; ok {
-		return known
-	}
-	return h.w.t.knows(h.id, i)
-}
+func (h *host) knows(i int32) bool { return h.known.has(i) }
 
 // meet names a peer to the core before anything of it, if it did not know it.
 func (h *host) meet(i int32) {
@@ -46,14 +41,7 @@ func (h *host) meet(i int32) {
 }
 
 func (h *host) know(i int32) {
-	if h.extra == nil {
-		h.extra = map[int32]bool{}
-	}
-	if h.w.t.knows(h.id, i) {
-		delete(h.extra, i)
-	} else {
-		h.extra[i] = true
-	}
+	h.known.add(i)
 	h.step(h.w.t.member(h.id, i))
 }
 
@@ -61,12 +49,8 @@ func (h *host) lose(i int32) {
 	if !h.knows(i) {
 		return
 	}
-	if h.extra == nil {
-		h.extra = map[int32]bool{}
-	}
-	h.extra[i] = false
-	delete(h.peers, i)
-	delete(h.dialled, i)
+	h.known.remove(i)
+	h.peers.forget(i)
 	h.step(swarm.MemberLost{ID: h.peer(i)})
 }
 
@@ -142,15 +126,53 @@ func (h *host) providers(ev *event) {
 	h.step(found)
 }
 
-// conn returns what this node, as a sender, knows of its connections to a peer.
-func (h *host) conn(to int32) *conn {
-	c := h.peers[to]
-	if c == nil {
-		if h.peers == nil {
-			h.peers = map[int32]*conn{}
+// peer is what a node has of connections to another.
+type peer struct {
+	node int32      // plus one; 0: a free place
+	conn            // as a sender
+	up   swarm.Time // when the connection to its data port is there; 0: nobody asked for it
+}
+
+// peers is a table by node, with open addressing. A peer once met stays in it.
+type peers struct {
+	list []peer
+	n    int
+}
+
+// at returns the entry of a node, made if there is none. It is valid until the next call.
+func (t *peers) at(node int32) *peer {
+	if 4*t.n >= 3*len(t.list) {
+		old := t.list
+		t.list = make([]peer, max(16, 2*len(old)))
+		for i := range old {
+			if old[i].node != 0 {
+				*t.place(old[i].node - 1) = old[i]
+			}
 		}
-		c = &conn{}
-		h.peers[to] = c
 	}
-	return c
+	p := t.place(node)
+	if p.node == 0 {
+		p.node = node + 1
+		t.n++
+	}
+	return p
+}
+
+// place returns where a node is, or the free place for it.
+func (t *peers) place(node int32) *peer {
+	mask := uint32(len(t.list) - 1)
+	for i := uint32(node) * 0x9e3779b1 >> 8; ; i++ {
+		if p := &t.list[i&mask]; p.node == node+1 || p.node == 0 {
+			return p
+		}
+	}
+}
+
+// forget drops the connections to a node.
+func (t *peers) forget(node int32) {
+	if t.n > 0 {
+		if p := t.place(node); p.node != 0 {
+			*p = peer{node: p.node}
+		}
+	}
 }

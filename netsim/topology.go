@@ -22,12 +22,14 @@ type node struct {
 
 // topology is who is where: fixed for a run.
 type topology struct {
-	s     *Scenario
-	nodes []node
-	zones [][]int32 // nodes of each zone, hosts before seeds
-	hosts []int32   // all but the seeds
-	seeds []int32
-	names []swarm.MemberRef // of all nodes
+	s      *Scenario
+	nodes  []node
+	zones  [][]int32 // nodes of each zone, hosts before seeds
+	hosts  []int32   // all but the seeds
+	seeds  []int32
+	names  []swarm.MemberRef // of all nodes
+	place  []int32           // zone of each node, for those who ask in passing
+	public []int32           // seeds and relays, which everybody knows
 
 	half   [][]time.Duration // one way between zones
 	origin time.Duration     // one way to the origin
@@ -90,6 +92,9 @@ func newTopology(s *Scenario) *topology {
 		} else {
 			t.hosts = append(t.hosts, int32(i))
 		}
+		if n.seed || n.relay {
+			t.public = append(t.public, int32(i))
+		}
 	}
 	t.latencies()
 	t.classify()
@@ -102,6 +107,7 @@ func (t *topology) add(zone int, n node) {
 	n.id, n.zone = peerID(t.salt, i), int32(zone)
 	t.nodes = append(t.nodes, n)
 	t.zones[zone] = append(t.zones[zone], int32(i))
+	t.place = append(t.place, int32(zone))
 	t.names = append(t.names, swarm.MemberRef{ID: n.id, Zone: t.s.Zones[zone].Name})
 }
 
@@ -203,7 +209,7 @@ func (t *topology) flight(a, b int32) time.Duration {
 
 // oneWay returns the latency between two nodes: that of their zones, and a part that differs from pair to pair.
 func (t *topology) oneWay(a, b int32) time.Duration {
-	half := t.half[t.nodes[a].zone][t.nodes[b].zone]
+	half := t.half[t.place[a]][t.place[b]]
 	if t.s.Network.Jitter == 0 {
 		return half
 	}
@@ -228,6 +234,44 @@ func (t *topology) window() time.Duration {
 func (t *topology) member(of, about int32) swarm.Member {
 	n := &t.nodes[about]
 	return swarm.Member{ID: n.id, Zone: t.s.Zones[n.zone].Name, Seed: n.seed, Relay: n.relay, RTT: t.rtt(of, about)}
+}
+
+// nodeSet is a set of nodes.
+type nodeSet []uint64
+
+func (s nodeSet) has(i int32) bool { return s[i/64]&(1<<(i%64)) != 0 }
+func (s nodeSet) add(i int32)      { s[i/64] |= 1 << (i % 64) }
+func (s nodeSet) remove(i int32)   { s[i/64] &^= 1 << (i % 64) }
+
+// acquainted returns the nodes that a knows from the start.
+func (t *topology) acquainted(a int32) nodeSet {
+	s := make(nodeSet, (len(t.nodes)+63)/64)
+	if t.small {
+		for i := range t.nodes {
+			s.add(int32(i))
+		}
+		return s
+	}
+	for _, i := range t.zones[t.place[a]] {
+		s.add(i)
+	}
+	for _, i := range t.public {
+		s.add(i)
+	}
+	if n := &t.nodes[a]; n.seed || n.relay {
+		for i := range t.nodes {
+			s.add(int32(i))
+		}
+		return s
+	}
+	for z := range t.zones {
+		for i := range t.s.Mesh.Contacts {
+			if z != int(t.place[a]) {
+				s.add(t.contact(a, z, i))
+			}
+		}
+	}
+	return s
 }
 
 // knows reports whether a knows b from the start: all of its zone, seeds and relays, and some contacts elsewhere.

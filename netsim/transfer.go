@@ -47,15 +47,11 @@ func (h *host) request(a swarm.RequestPiece) {
 
 // dial returns how long a request waits for the connection to a peer's data port.
 func (h *host) dial(to int32) time.Duration {
-	up, ok := h.dialled[to]
-	if !ok {
-		if h.dialled == nil {
-			h.dialled = map[int32]swarm.Time{}
-		}
-		up = h.now.Add(dialTrips * h.w.t.rtt(h.id, to))
-		h.dialled[to] = up
+	p := h.peers.at(to)
+	if p.up == 0 {
+		p.up = h.now.Add(dialTrips * h.w.t.rtt(h.id, to))
 	}
-	return max(up.Sub(h.now), 0)
+	return max(p.up.Sub(h.now), 0)
 }
 
 // find returns the request of a transfer, -1 if it is over.
@@ -207,7 +203,7 @@ func (h *host) serve(xfer uint64) {
 	rtt := h.w.t.rtt(h.id, u.to)
 	f.cap = h.w.t.flowCap(rtt)
 	rate := min(h.w.t.nodes[h.id].up, h.w.t.nodes[u.to].down)
-	extra := h.conn(u.to).ramp(h.w.t, h.now, n, rtt, rate)
+	extra := h.peers.at(u.to).ramp(h.w.t, h.now, n, rtt, rate)
 	h.out.net = append(h.out.net, command{at: h.now.Add(time.Duration(h.w.width) + extra), op: opStart, key: xfer, flow: f})
 }
 

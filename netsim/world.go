@@ -86,7 +86,7 @@ func (w *world) fill(node, b int32, part Share) {
 
 // source classifies the bytes that one node has from another.
 func (w *world) source(from, to int32) int {
-	if w.t.nodes[from].zone == w.t.nodes[to].zone {
+	if w.t.place[from] == w.t.place[to] {
 		return fromZone
 	}
 	return fromOther
@@ -102,7 +102,7 @@ func (w *world) attester(i int32) swarm.PeerID {
 
 // cutBetween returns until when nothing passes between two nodes.
 func (w *world) cutBetween(a, b int32) swarm.Time {
-	za, zb := w.t.nodes[a].zone, w.t.nodes[b].zone
+	za, zb := w.t.place[a], w.t.place[b]
 	if za == zb {
 		return 0
 	}
