@@ -7,12 +7,21 @@ import (
 	"github.com/meshd-project/meshd/exchange/swarm"
 )
 
+// policy is what a host obeys: a core, or something cheaper where the cost of the rest is to be seen.
+type policy interface {
+	Step(now swarm.Time, ev swarm.Event, out []swarm.Action) []swarm.Action
+	Deadline() (swarm.Time, bool)
+}
+
+// newCore returns the policy that ships.
+func newCore(cfg swarm.Config, seed uint64) policy { return swarm.New(cfg, seed) }
+
 // host drives one core as the exchange does on a real network: it carries out what the core asks and hands it what
 // comes of it. It decides nothing.
 type host struct {
 	w    *world
 	id   int32
-	core *swarm.Core
+	core policy
 	out  *outbox // of the window
 	now  swarm.Time
 	acts []swarm.Action
@@ -81,7 +90,7 @@ func newHost(w *world, id int32) *host {
 	cfg := w.cfg
 	cfg.Self, cfg.Zone, cfg.Seed = n.id, w.t.s.Zones[n.zone].Name, n.seed
 	seed := mix(w.t.salt ^ uint64(id))
-	h.core = swarm.New(cfg, seed)
+	h.core = w.core(cfg, seed)
 	h.rng = rand.New(rand.NewPCG(seed, 1))
 	h.pulls = make([]pull, len(w.layers.list))
 	for i := range h.pulls {

@@ -17,6 +17,7 @@ type world struct {
 	hosts  []*host
 	byID   []int32 // nodes in the order of their ids
 	dir    *directory
+	core   func(swarm.Config, uint64) policy
 
 	cut     []swarm.Time // zones are off the network until then
 	down    swarm.Time   // the registry is away until then
@@ -29,9 +30,12 @@ type world struct {
 	breached atomic.Bool // some host broke a rule
 }
 
-func newWorld(s *Scenario) (*world, error) {
+func newWorld(s *Scenario) (*world, error) { return newWorldOf(s, newCore) }
+
+// newWorldOf makes a world of hosts that obey a policy.
+func newWorldOf(s *Scenario, core func(swarm.Config, uint64) policy) (*world, error) {
 	t := newTopology(s)
-	w := &world{engine: newEngine(t), layers: newLayers(s), cfg: swarm.DefaultConfig(), cut: make([]swarm.Time, len(s.Zones))}
+	w := &world{engine: newEngine(t), core: core, layers: newLayers(s), cfg: swarm.DefaultConfig(), cut: make([]swarm.Time, len(s.Zones))}
 	for name, value := range s.Swarm {
 		if err := override(&w.cfg, name, value); err != nil {
 			return nil, err
