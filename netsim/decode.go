@@ -136,11 +136,17 @@ func (d *decoder) decodeScalar(n *yaml.Node, v reflect.Value, field string) erro
 	if err := n.Decode(v.Addr().Interface()); err != nil {
 		return d.fail(n, field, "%q is not %s", n.Value, kindName(v.Kind()))
 	}
-	if v.Kind() == reflect.Int && v.Int() < 0 {
+	switch {
+	case v.Kind() == reflect.Int && v.Int() < 0, v.Kind() == reflect.Float64 && v.Float() < 0:
 		return d.fail(n, field, "is negative")
+	case v.Kind() == reflect.Int && v.Int() > maxNumber, v.Kind() == reflect.Float64 && !(v.Float() <= maxNumber):
+		return d.fail(n, field, "is not a number of at most %d", maxNumber)
 	}
 	return nil
 }
+
+// maxNumber bounds what a scenario counts, so that sums and products stay numbers.
+const maxNumber = 1_000_000_000
 
 func kindName(k reflect.Kind) string {
 	switch k {

@@ -147,10 +147,8 @@ func WriteGoals(w io.Writer, rivals []string, rows ...Scored) error {
 }
 
 func (s *Scored) writeMissed(w io.Writer) error {
-	if v := s.Result.Verdict; v != nil {
-		if _, err := fmt.Fprintf(w, "%s: %v\n", s.Result.Scenario, v); err != nil {
-			return err
-		}
+	if err := s.Result.writeVerdict(w, s.Result.Scenario); err != nil {
+		return err
 	}
 	for _, c := range s.Goals.Missed(s.Result) {
 		if _, err := fmt.Fprintf(w, "missed: %s %s: %s, goal %s\n", s.Result.Scenario, c.Field, c.Got, cmp.Or(c.Goal, "0")); err != nil {
@@ -163,25 +161,21 @@ func (s *Scored) writeMissed(w io.Writer) error {
 func (s *Scenario) checkGoals() error {
 	g := s.Goals
 	for _, c := range []struct {
-		name       string
-		value      float64
-		least, max float64
-		says       string
+		name  string
+		value float64
 	}{
-		{"last_over_bound", g.LastOverBound, 1, math.Inf(1), "must be at least 1: no system beats the bound"},
-		{"last_over_bound_plus", g.LastOverBoundPlus.seconds(), 0, math.Inf(1), ""},
-		{"origin_copies", g.OriginCopies, 0, math.Inf(1), ""},
-		{"zone_copies", g.ZoneCopies, 0, math.Inf(1), ""},
-		{"duplicates", float64(g.Duplicates), 0, 1, ""},
+		{"last_over_bound", g.LastOverBound},
+		{"last_over_bound_plus", g.LastOverBoundPlus.seconds()},
+		{"origin_copies", g.OriginCopies},
+		{"zone_copies", g.ZoneCopies},
+		{"duplicates", float64(g.Duplicates)},
 	} {
-		field := "goals." + c.name
-		_, given := s.lines[field]
-		switch {
-		case given && !(c.value > 0):
+		if field := "goals." + c.name; s.given(field) && c.value == 0 {
 			return s.problem(field, "must be more than 0; without a goal leave it out")
-		case given && !(c.value >= c.least && c.value < c.max):
-			return s.problem(field, "%s", cmp.Or(c.says, "is out of range"))
 		}
+	}
+	if g.LastOverBound > 0 && g.LastOverBound < 1 {
+		return s.problem("goals.last_over_bound", "must be at least 1: no system beats the bound")
 	}
 	return nil
 }

@@ -354,24 +354,35 @@ func (w *world) ended(node int32) {
 // copy in its zone, or the origin; "" if there was none.
 func (w *world) sourceOf(h *host, b int32) string {
 	since := h.now.Add(-w.cfg.Stalled)
-	n := &w.t.nodes[h.id]
-	apart := w.cut[n.zone] > since
-	if w.t.home >= 0 && w.t.home != n.zone {
-		apart = apart || w.cut[w.t.home] > since
-	} else if w.t.home == n.zone {
-		apart = false
+	zone := w.t.nodes[h.id].zone
+	home := w.t.home
+	away := w.t.s.Origin.Down || w.down > since
+	if home != zone {
+		away = away || w.cut[zone] > since || home >= 0 && w.cut[home] > since
 	}
-	if !w.t.s.Origin.Down && (w.down == 0 || w.down <= since) && !apart {
+	if !away && w.flows(b, w.net.path(nil, atOrigin, h.id)) {
 		return "the origin"
 	}
-	for _, i := range w.t.zones[n.zone] {
+	for _, i := range w.t.zones[zone] {
 		o := w.hosts[i]
 		p := &o.pulls[b]
-		if o != h && !o.dead && !o.halted && w.t.nodes[i].lie == honest && p.full() && p.wrongs == 0 && p.done <= since {
+		whole := !o.dead && !o.halted && w.t.nodes[i].lie == honest && p.full() && p.wrongs == 0 && p.done <= since
+		if o != h && whole && w.flows(b, w.net.path(nil, i, h.id)) {
 			return w.t.nodes[i].name
 		}
 	}
 	return ""
+}
+
+// flows reports whether links bring a piece of a blob in the time in which a session gives up.
+func (w *world) flows(b int32, links []int32) bool {
+	need := float64(w.layers.list[b].layout.PieceSize) / w.cfg.Stalled.Seconds()
+	for _, l := range links {
+		if w.net.caps[l]*w.net.scale[l] < need {
+			return false
+		}
+	}
+	return true
 }
 
 // short is how a digest is shown.

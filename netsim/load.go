@@ -189,6 +189,19 @@ func setDefault[T comparable](v *T, d T) {
 	}
 }
 
+// given reports whether a field is in the file.
+func (s *Scenario) given(field string) bool {
+	_, ok := s.lines[field]
+	return ok
+}
+
+// inherit gives a rate a default, unless the file says that it is 0.
+func (s *Scenario) inherit(field string, v *Rate, d Rate) {
+	if !s.given(field) {
+		*v = d
+	}
+}
+
 // complete fills in what depends on other fields and checks the whole.
 func (s *Scenario) complete() error {
 	if s.Name == "" {
@@ -201,15 +214,20 @@ func (s *Scenario) complete() error {
 		return s.problem("layers", "there is none: nothing to pull")
 	}
 	for i := range s.Zones {
-		z := &s.Zones[i]
+		z, at := &s.Zones[i], fmt.Sprintf("zones[%d].", i)
 		setDefault(&z.Count, 1)
-		setDefault(&z.Host.Up, s.Host.Up)
-		setDefault(&z.Host.Down, s.Host.Down)
-		setDefault(&z.SeedHost.Up, s.SeedHost.Up)
-		setDefault(&z.SeedHost.Down, s.SeedHost.Down)
-		setDefault(&z.Out, s.WAN.Out)
-		setDefault(&z.In, s.WAN.In)
-		setDefault(&z.RTT, Duration(500*time.Microsecond))
+		s.inherit(at+"host.up", &z.Host.Up, s.Host.Up)
+		s.inherit(at+"host.down", &z.Host.Down, s.Host.Down)
+		s.inherit(at+"seed_host.up", &z.SeedHost.Up, s.SeedHost.Up)
+		s.inherit(at+"seed_host.down", &z.SeedHost.Down, s.SeedHost.Down)
+		s.inherit(at+"out", &z.Out, s.WAN.Out)
+		s.inherit(at+"in", &z.In, s.WAN.In)
+		if !s.given(at + "rtt") {
+			z.RTT = Duration(500 * time.Microsecond)
+		}
+	}
+	if err := s.checkNumbers(); err != nil {
+		return err
 	}
 	s.spread()
 	for i := range s.Layers {
@@ -222,7 +240,9 @@ func (s *Scenario) complete() error {
 		setDefault(&s.Warm[i].Part, 1)
 	}
 	for i := range s.Faults {
-		setDefault(&s.Faults[i].Factor, 0.1)
+		if !s.given(fmt.Sprintf("faults[%d].factor", i)) {
+			s.Faults[i].Factor = 0.1
+		}
 	}
 	if s.Origin.Zone == firstZone {
 		s.Origin.Zone = s.Zones[0].Name

@@ -16,6 +16,14 @@ layers:
   - {size: 1MiB}
 `
 
+const two = `name: x
+zones:
+  - {name: a, hosts: 2}
+  - {name: b, hosts: 2}
+layers:
+  - {size: 1MiB}
+`
+
 func TestParseErrorsNameLineAndField(t *testing.T) {
 	for _, tc := range []struct {
 		name, text  string
@@ -43,7 +51,7 @@ func TestParseErrorsNameLineAndField(t *testing.T) {
 		{"list for a value", good + "seed: [1]\n", 6, "seed", "must be a single value"},
 		{"value for a list", good + "faults: 3\n", 6, "faults", "must be a list"},
 		{"same zone twice", "name: x\nzones:\n  - {name: a, hosts: 2}\n  - {name: a, hosts: 2}\nlayers: [{size: 1}]\n", 4, "zones[1].name", "two zones"},
-		{"empty zone", "name: x\nzones:\n  - {name: a}\nlayers: [{size: 1}]\n", 3, "zones[0]", "neither hosts nor seeds"},
+		{"empty zone", "name: x\nzones:\n  - {name: a}\n  - {name: b, hosts: 1}\nlayers: [{size: 1}]\n", 3, "zones[0]", "neither hosts nor seeds"},
 		{"unknown origin zone", good + "origin:\n  rtt: 1ms\n  zone: b\n", 8, "origin.zone", `no zone "b"`},
 		{"unknown zone of a pair", good + "wan:\n  pairs:\n    - {a: a, b: z}\n", 8, "wan.pairs[0].b", "no other zone"},
 		{"unknown arrival", good + "arrivals:\n  - {kind: soon}\n", 7, "arrivals[0].kind", "none of at_once"},
@@ -64,15 +72,35 @@ func TestParseErrorsNameLineAndField(t *testing.T) {
 		{"unknown goal", good + "goals: {last: 1.05}\n", 6, "goals.last", "unknown field; known are complete"},
 		{"goal below the bound", good + "goals:\n  last_over_bound: 0.9\n", 7, "goals.last_over_bound", "no system beats the bound"},
 		{"goal of nothing", good + "goals:\n  duplicates: 0%\n", 7, "goals.duplicates", "leave it out"},
-		{"negative goal", good + "goals:\n  origin_copies: -1\n", 7, "goals.origin_copies", "more than 0"},
-		{"endless goal", good + "goals:\n  origin_copies: .inf\n", 7, "goals.origin_copies", "out of range"},
-		{"goal that is no number", good + "goals:\n  zone_copies: .nan\n", 7, "goals.zone_copies", "more than 0"},
+		{"negative goal", good + "goals:\n  origin_copies: -1\n", 7, "goals.origin_copies", "is negative"},
+		{"endless goal", good + "goals:\n  origin_copies: .inf\n", 7, "goals.origin_copies", "not a number of at most"},
+		{"goal that is no number", good + "goals:\n  zone_copies: .nan\n", 7, "goals.zone_copies", "not a number of at most"},
 		{"goal in words", good + "goals:\n  complete: perhaps\n", 7, "goals.complete", "not true or false"},
 		{"goal without a unit", good + "goals:\n  last_over_bound_plus: 1\n", 7, "goals.last_over_bound_plus", "missing unit"},
 		{"dead origin", good + "origin: {down: true}\n", 6, "origin.down", "cannot be reached"},
 		{"dry origin", good + "origin:\n  egress: 0/s\n", 7, "origin.egress", "sends nothing"},
-		{"closed zone", "name: x\nzones:\n  - {name: a, hosts: 2}\n  - name: b\n    hosts: 2\nwan: {in: 0/s}\nlayers: [{size: 1}]\n", 4, "zones[1].in", "nothing comes into"},
+		{"closed zones", two + "wan: {in: 0/s}\n", 7, "wan.in", "nothing comes into zone \"b\""},
+		{"closed zone", strings.Replace(two, "b, ", "b, in: 0/s, ", 1), 4, "zones[1].in", "nothing comes into"},
+		{"closed zone of the origin", strings.Replace(two, "a, ", "a, out: 0/s, ", 1), 3, "zones[0].out", "nothing leaves"},
+		{"hosts that take nothing in", good + "host: {down: 0/s}\n", 6, "host.down", "nothing comes in at the hosts"},
+		{"hosts of a zone that take nothing in", strings.Replace(two, "b, ", "b, host: {down: 0/s}, ", 1), 4, "zones[1].host.down", "nothing comes in at the hosts"},
+		{"seeds that take nothing in", strings.Replace(two, "b, ", "b, seeds: 1, ", 1) + "seed_host: {down: 0/s}\n", 7, "seed_host.down", "nothing comes in at the seeds"},
+		{"class without a rate", good + "classes:\n  - share: 5%\n    host: {up: 0/s}\n", 8, "classes[0].host.up", "leave it out"},
+		{"pair without a rate", two + "wan:\n  pairs:\n    - {a: a, b: b, rate: 0/s}\n", 9, "wan.pairs[0].rate", "leave it out"},
+		{"fault by nothing", good + "faults:\n  - {at: 1s, slow: 5%, factor: 0}\n", 7, "faults[0].factor", "more than 0"},
+		{"fault by no number", good + "faults:\n  - {at: 1s, slow: 5%, factor: .nan}\n", 7, "faults[0].factor", "not a number of at most"},
+		{"nobody pulls", "name: x\nzones:\n  - {name: a, seeds: 2}\nlayers: [{size: 1}]\n", 3, "zones", "nobody pulls"},
 		{"too many hosts", "name: x\nzones:\n  - {name: a, hosts: 300000}\nlayers: [{size: 1}]\n", 3, "zones", "at most"},
+		{"too many zones", "name: x\nzones:\n  - {name: a, hosts: 1, count: 1001}\nlayers: [{size: 1}]\n", 3, "zones", "1001 zones, at most"},
+		{"more hosts than a number holds", "name: x\nzones:\n  - {name: a, hosts: 9223372036854775807}\n", 3, "zones[0].hosts", "of at most 1000000000"},
+		{"too many layers", "name: x\nzones:\n  - {name: a, hosts: 2}\nlayers: [{size: 1}, {size: 1, count: 10000}]\n", 4, "layers", "10001 layers, at most"},
+		{"more pieces than memory", "name: x\nzones:\n  - {name: a, hosts: 100000}\nlayers: [{size: 100GB}]\n", 4, "layers", "pieces on 100000 nodes"},
+		{"layers at a time", good + "pull: {parallel: 1000000}\n", 6, "pull.parallel", "from 1 to"},
+		{"too fast", good + "host:\n  up: 1e300B/s\n", 7, "host.up", "more than a network carries"},
+		{"too long", good + "delays:\n  dht: 2000000h\n", 7, "delays.dht", "is more than 1000h"},
+		{"arrival after the end", good + "arrivals:\n  - {kind: at_once, at: 2h}\n", 7, "arrivals[0].at", "is not before the limit of 1h"},
+		{"arrivals in eternity", good + "arrivals:\n  - {kind: poisson, rate: 1e-300}\n", 7, "arrivals[0].rate", "at least"},
+		{"churn of all", good + "churn: {rate: 1e9, until: 1s}\n", 6, "churn.rate", "at most"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := Parse("f.yaml", []byte(tc.text))

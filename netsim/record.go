@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -212,6 +213,8 @@ func (h *host) recordEvent(ev swarm.Event) {
 			l.on("ok")
 		}
 		l.end()
+	case swarm.PieceStarted:
+		h.peered(at("PieceStarted").blob(e.Digest).piece(e.Piece), "peer", e.From).end()
 	case swarm.PieceArrived:
 		l := h.peered(at("PieceArrived").blob(e.Digest).piece(e.Piece), "peer", e.From)
 		if e.Attester != "" {
@@ -236,7 +239,7 @@ func (h *host) recordEvent(ev swarm.Event) {
 	case swarm.Tick:
 		// Every 20 ms at every host, and of interest only for the actions that follow.
 	default:
-		at(fmt.Sprintf("%T", ev)).end()
+		at(typeName(ev)).end()
 	}
 }
 
@@ -274,9 +277,12 @@ func (h *host) recordAction(a swarm.Action) {
 	case swarm.Quarantine:
 		h.peered(do("Quarantine"), "peer", a.Peer).num("why", int64(a.Why)).end()
 	default:
-		do(fmt.Sprintf("%T", a)).end()
+		do(typeName(a)).end()
 	}
 }
+
+// typeName serves what was added to package swarm since.
+func typeName(v any) string { return strings.TrimPrefix(fmt.Sprintf("%T", v), "swarm.") }
 
 // recordMessage ends a line with a message.
 func (h *host) recordMessage(l *journal, m swarm.Message) {
@@ -308,7 +314,7 @@ func (h *host) recordMessage(l *journal, m swarm.Message) {
 		msg("Verdict", m.Digest).num("scope", int64(m.Scope)).runs("granted", m.Granted...)
 		h.denied(l, m.Denied)
 	default:
-		l.text("msg", fmt.Sprintf("%T", m))
+		l.text("msg", typeName(m))
 	}
 	l.end()
 }

@@ -3,6 +3,8 @@ package netsim
 import (
 	"cmp"
 	"slices"
+
+	"github.com/meshd-project/meshd/exchange/swarm"
 )
 
 // Result is what a run showed. Times are of judged hosts, from the arrival of each: not of slow classes, liars and
@@ -44,15 +46,17 @@ type Result struct {
 	MessageShare float64 `json:"control_share"` // of the bytes moved
 	Requests     int64   `json:"piece_requests"`
 	Busy         int64   `json:"piece_busy"`
-	// Completed and Failed are of judged hosts, the next two of slow ones and liars.
-	Completed       int   `json:"completed"`
-	Failed          int   `json:"failed"`
-	OthersCompleted int   `json:"others_completed"`
-	OthersFailed    int   `json:"others_failed"`
-	Killed          int   `json:"killed"`
-	WrongBytes      int64 `json:"wrong_bytes"`   // in what clients were told is whole
-	TaintedBytes    int64 `json:"tainted_bytes"` // that clients had before the check of the whole failed
-	Quarantines     int64 `json:"quarantines"`
+	// Completed and Failed are of judged hosts, the next two of slow ones and liars. GaveUp says why hosts failed that did
+	// so by themselves.
+	Completed       int            `json:"completed"`
+	Failed          int            `json:"failed"`
+	GaveUp          map[string]int `json:"gave_up,omitempty"`
+	OthersCompleted int            `json:"others_completed"`
+	OthersFailed    int            `json:"others_failed"`
+	Killed          int            `json:"killed"`
+	WrongBytes      int64          `json:"wrong_bytes"`   // in what clients were told is whole
+	TaintedBytes    int64          `json:"tainted_bytes"` // that clients had before the check of the whole failed
+	Quarantines     int64          `json:"quarantines"`
 
 	Links []LinkLoad `json:"links"`
 
@@ -101,6 +105,7 @@ func (w *world) result() *Result {
 			r.OthersCompleted++
 		case !ok:
 			r.Failed++
+			r.gaveUp(h.why())
 		default:
 			r.Completed++
 			took, first = append(took, whole.Seconds()), append(first, byte1.Seconds())
@@ -110,6 +115,34 @@ func (w *world) result() *Result {
 	r.times(took, first)
 	r.traffic(w.net, w.layers.bytes, &c)
 	return r
+}
+
+// giveUps are what swarm.GiveUpReason means to a reader.
+var giveUps = map[swarm.GiveUpReason]string{
+	swarm.GaveUpOrigin:    "the origin failed and nobody else had it",
+	swarm.GaveUpCorrupt:   "what came did not match the digest",
+	swarm.GaveUpAbandoned: "nobody read it any more",
+	swarm.GaveUpStore:     "the store could not take it",
+}
+
+// why returns the reason of the first layer that a host gave up; 0 for none.
+func (h *host) why() swarm.GiveUpReason {
+	for i := range h.pulls {
+		if r := h.pulls[i].reason; r != 0 {
+			return r
+		}
+	}
+	return 0
+}
+
+func (r *Result) gaveUp(why swarm.GiveUpReason) {
+	if why == 0 {
+		return
+	}
+	if r.GaveUp == nil {
+		r.GaveUp = map[string]int{}
+	}
+	r.GaveUp[giveUps[why]]++
 }
 
 func (c *counts) plus(o *counts) {
@@ -170,13 +203,14 @@ func (r *Result) traffic(f *fluid, image int64, c *counts) {
 		r.ZoneCopiesMax = max(r.ZoneCopiesMax, copies)
 	}
 	r.ZoneCopies /= max(float64(zones), 1)
-	moved := max(float64(l.total), 1)
-	r.Duplicates = float64(l.wasted+c.dup+c.corrupt) / moved
+	if moved := float64(l.total); moved > 0 {
+		r.Duplicates, r.MessageShare = float64(l.wasted+c.dup+c.corrupt)/moved, float64(c.msgBytes)/moved
+	}
 	r.BySource = map[string]int64{}
 	for i, name := range sourceNames {
 		r.BySource[name] = c.in[i]
 	}
-	r.Messages, r.MessageBytes, r.MessageShare = c.msgs, c.msgBytes, float64(c.msgBytes)/moved
+	r.Messages, r.MessageBytes = c.msgs, c.msgBytes
 	r.Requests, r.Busy, r.Quarantines = c.requests, c.busy, c.shunned
 	r.WrongBytes, r.TaintedBytes = c.wrong, c.tainted
 	r.series(f)

@@ -180,6 +180,37 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+// What cannot be seen in the file to be impossible ends as well, in a virtual minute or two, and says why.
+func TestTheImpossibleEnds(t *testing.T) {
+	const mesh = "zones: [{name: a, hosts: 3, seeds: 1}, {name: b, hosts: 3}]\nlayers: [{size: 8MiB}]\n"
+	for _, tc := range []struct{ name, text, says string }{
+		{"a registry that is as good as dry", "origin: {egress: 1bit/s}\n", "no piece has moved for 1m0s\n  a-1 has 0 of 16 pieces of layer 0, waits for the origin"},
+		{"hosts that are as good as unplugged", "host: {down: 1B/s}\nseed_host: {down: 1B/s}\n", "no piece has moved for 1m0s"},
+		{"links that fail", "faults: [{at: 0s, slow: 100%, factor: 1e-9}]\nseed_host: {down: 1B/s}\n", "no piece has moved for 1m0s"},
+		{"a window of a byte", "network: {window: 1, initial_window: 1}\n", "no piece has moved for 1m0s"},
+		{"no time", "limit: 300ms\n", "the time limit is reached"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r, err := parse(t, mesh+tc.text).Run(context.Background(), Options{})
+			var stalled *StalledError
+			if !errors.As(err, &stalled) || !strings.Contains(err.Error(), tc.says) || stalled.At > 3*time.Minute {
+				t.Fatalf("error = %v", err)
+			}
+			if r.Failed != 6 || r.Verdict != stalled {
+				t.Errorf("%d hosts failed, verdict %v", r.Failed, r.Verdict)
+			}
+		})
+	}
+}
+
+// Where nobody has the layers any more hosts give up, and the result says why.
+func TestHostsGiveUp(t *testing.T) {
+	r := run(t, "zones: [{name: a, hosts: 3, seeds: 1}]\nlayers: [{size: 64MiB}]\nfaults: [{at: 0s, origin: true}]", Options{})
+	if r.Failed != 3 || r.GaveUp["the origin failed and nobody else had it"] != 3 {
+		t.Errorf("%d hosts failed, gave up: %v", r.Failed, r.GaveUp)
+	}
+}
+
 func TestCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

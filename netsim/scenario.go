@@ -81,7 +81,7 @@ type Pair struct {
 // Origin is the registry.
 type Origin struct {
 	// Zone has the registry inside: bytes from it to other zones cross their pipes. "" is outside all zones.
-	// Default: the first zone. "none" is a dead registry.
+	// Default: the first zone.
 	Zone string
 	// Egress bounds all it sends, PerConnection one response. Default 500MB/s and no limit.
 	Egress, PerConnection Rate

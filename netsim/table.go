@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"text/tabwriter"
 )
 
@@ -17,8 +19,8 @@ func (r *Result) JSON(w io.Writer) error {
 	return nil
 }
 
-// WriteTable writes results below each other, one line each, and after them what stopped the runs that did not end by
-// themselves.
+// WriteTable writes results below each other, one line each, and after them why hosts gave up and what stopped the
+// runs that did not end by themselves.
 func WriteTable(w io.Writer, results ...*Result) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "scenario\tsystem\tnodes\tbound s\tmedian\tp99\tlast\tlast/bound\torigin\tzone\tdup %\tctl %\tfirst byte\tdone\tfailed\tkilled\twrong\twall s\t")
@@ -31,13 +33,25 @@ func WriteTable(w io.Writer, results ...*Result) error {
 		return fmt.Errorf("write table: %w", err)
 	}
 	for _, r := range results {
-		if r.Verdict != nil {
-			if _, err := fmt.Fprintf(w, "%s, %s: %v\n", r.Scenario, r.System, r.Verdict); err != nil {
-				return fmt.Errorf("write table: %w", err)
-			}
+		if err := r.writeVerdict(w, r.Scenario+", "+r.System); err != nil {
+			return fmt.Errorf("write table: %w", err)
 		}
 	}
 	return nil
+}
+
+// writeVerdict writes why hosts gave up and why the run stopped, if any did and it did.
+func (r *Result) writeVerdict(w io.Writer, name string) error {
+	for _, why := range slices.Sorted(maps.Keys(r.GaveUp)) {
+		if _, err := fmt.Fprintf(w, "%s: %d hosts gave up: %s\n", name, r.GaveUp[why], why); err != nil {
+			return err
+		}
+	}
+	if r.Verdict == nil {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "%s: %v\n", name, r.Verdict)
+	return err
 }
 
 // WriteTable writes the result as a table of one line.

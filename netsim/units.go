@@ -70,8 +70,22 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	return err
 }
 
+// Bounds of what a scenario may say, so that sums stay within what a number holds. Virtual time ends after 292 years.
+const (
+	maxRate     = 1e15
+	maxDuration = 1000 * time.Hour
+)
+
 // UnmarshalText reads a rate.
 func (r *Rate) UnmarshalText(text []byte) error {
+	err := r.parse(text)
+	if err == nil && *r > maxRate {
+		err = fmt.Errorf("%q is more than a network carries", text)
+	}
+	return err
+}
+
+func (r *Rate) parse(text []byte) error {
 	s, ok := strings.CutSuffix(string(text), "/s")
 	if !ok && s != "0" {
 		return fmt.Errorf("%q is not a rate: it has no /s", text)
@@ -91,8 +105,12 @@ func (r *Rate) UnmarshalText(text []byte) error {
 // UnmarshalText reads a duration.
 func (d *Duration) UnmarshalText(text []byte) error {
 	v, err := time.ParseDuration(string(text))
-	if err == nil && v < 0 {
+	switch {
+	case err != nil:
+	case v < 0:
 		err = fmt.Errorf("%q is negative", text)
+	case v > maxDuration:
+		err = fmt.Errorf("%q is more than %v", text, maxDuration)
 	}
 	*d = Duration(v)
 	return err

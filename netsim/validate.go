@@ -11,14 +11,16 @@ import (
 // Bounds of a scenario, against typing errors that would fill the memory.
 const (
 	maxHosts  = 200_000
+	maxZones  = 1000
 	maxLayers = 10_000
+	maxPieces = 200_000_000 // of all layers on all nodes
 	maxRuns   = 10_000
 )
 
 // validate checks a complete scenario. Each check names the field that fails it.
 func (s *Scenario) validate() error {
 	for _, check := range []func() error{
-		s.checkZones, s.checkLayers, s.checkArrivals, s.checkFaults, s.checkOthers, s.checkSweep, s.checkSwarm, s.checkGoals, s.checkReach,
+		s.checkZones, s.checkPull, s.checkArrivals, s.checkFaults, s.checkOthers, s.checkSweep, s.checkSwarm, s.checkGoals, s.checkReach,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -27,8 +29,41 @@ func (s *Scenario) validate() error {
 	return nil
 }
 
+// checkNumbers refuses more zones, nodes and layers than there can be, before they are made.
+func (s *Scenario) checkNumbers() error {
+	zones, nodes, pullers := 0, 0, 0
+	for _, z := range s.Zones {
+		zones += z.Count
+		nodes += z.Count * (z.Hosts + z.Seeds)
+		pullers += z.Count * z.Hosts
+		switch {
+		case zones > maxZones:
+			return s.problem("zones", "%d zones, at most %d", zones, maxZones)
+		case nodes > maxHosts:
+			return s.problem("zones", "%d nodes, at most %d", nodes, maxHosts)
+		}
+	}
+	if pullers == 0 {
+		return s.problem("zones", "there is no host: nobody pulls")
+	}
+	layers, pieces := 0, 0
+	for i, l := range s.Layers {
+		if l.Size > swarm.MaxBlobSize {
+			return s.problem(fmt.Sprintf("layers[%d].size", i), "is more than a blob may have")
+		}
+		layers += max(l.Count, 1)
+		pieces += max(l.Count, 1) * swarm.LayoutOf(int64(l.Size)).Pieces()
+		switch {
+		case layers > maxLayers:
+			return s.problem("layers", "%d layers, at most %d", layers, maxLayers)
+		case pieces*nodes > maxPieces:
+			return s.problem("layers", "%d pieces on %d nodes, at most %d in all", pieces, nodes, maxPieces)
+		}
+	}
+	return nil
+}
+
 func (s *Scenario) checkZones() error {
-	hosts := 0
 	for i, z := range s.Zones {
 		at := fmt.Sprintf("zones[%d]", i)
 		switch {
@@ -39,10 +74,6 @@ func (s *Scenario) checkZones() error {
 		case z.Hosts+z.Seeds == 0:
 			return s.problem(at, "has neither hosts nor seeds")
 		}
-		hosts += z.Hosts + z.Seeds
-	}
-	if hosts > maxHosts {
-		return s.problem("zones", "%d nodes, at most %d", hosts, maxHosts)
 	}
 	for i, p := range s.WAN.Pairs {
 		at := fmt.Sprintf("wan.pairs[%d]", i)
@@ -51,6 +82,9 @@ func (s *Scenario) checkZones() error {
 		}
 		if s.zone(p.B) < 0 || p.A == p.B {
 			return s.problem(at+".b", "there is no other zone %q", p.B)
+		}
+		if s.given(at+".rate") && p.Rate == 0 {
+			return s.problem(at+".rate", "must be more than 0; leave it out if the pair has no pipe of its own")
 		}
 	}
 	if z := s.Origin.Zone; z != "" && s.zone(z) < 0 {
@@ -64,19 +98,9 @@ func (s *Scenario) zone(name string) int {
 	return slices.IndexFunc(s.Zones, func(z Zone) bool { return z.Name == name })
 }
 
-func (s *Scenario) checkLayers() error {
-	n := 0
-	for i, l := range s.Layers {
-		if l.Size > swarm.MaxBlobSize {
-			return s.problem(fmt.Sprintf("layers[%d].size", i), "is more than a blob may have")
-		}
-		n += l.Count
-	}
-	if n > maxLayers {
-		return s.problem("layers", "%d layers, at most %d", n, maxLayers)
-	}
-	if s.Pull.Parallel == 0 {
-		return s.problem("pull.parallel", "must be at least 1")
+func (s *Scenario) checkPull() error {
+	if n := s.Pull.Parallel; n < 1 || n > maxLayers {
+		return s.problem("pull.parallel", "must be from 1 to %d", maxLayers)
 	}
 	return nil
 }
@@ -88,8 +112,8 @@ func (s *Scenario) checkArrivals() error {
 		switch a.Kind {
 		case "at_once":
 		case "poisson":
-			if a.Rate <= 0 {
-				return s.problem(at+".rate", "must be more than 0 hosts per second")
+			if a.Rate < minArrivals {
+				return s.problem(at+".rate", "must be more than 0 hosts per second, at least %v", minArrivals)
 			}
 		case "rolling", "uniform":
 			if a.Over <= 0 {
@@ -97,6 +121,9 @@ func (s *Scenario) checkArrivals() error {
 			}
 		default:
 			return s.problem(at+".kind", "%q is none of at_once, poisson, rolling, uniform", a.Kind)
+		}
+		if a.At >= s.Limit {
+			return s.problem(at+".at", "is not before the limit of %v", s.Limit.std())
 		}
 		if a.Share == 0 {
 			if open >= 0 {
@@ -111,6 +138,9 @@ func (s *Scenario) checkArrivals() error {
 	}
 	return nil
 }
+
+// minArrivals keeps the last arrival within a time that there is.
+const minArrivals = 1e-3
 
 func (s *Scenario) checkFaults() error {
 	for i, f := range s.Faults {
@@ -154,8 +184,15 @@ func (s *Scenario) checkOthers() error {
 		}
 	}
 	for i, c := range s.Classes {
+		at := fmt.Sprintf("classes[%d]", i)
 		if c.Share == 0 {
-			return s.problem(fmt.Sprintf("classes[%d].share", i), "is missing")
+			return s.problem(at+".share", "is missing")
+		}
+		if s.given(at+".host.up") && c.Host.Up == 0 {
+			return s.problem(at+".host.up", "must be more than 0; leave it out to keep that of the zone")
+		}
+		if s.given(at+".host.down") && c.Host.Down == 0 {
+			return s.problem(at+".host.down", "must be more than 0; leave it out to keep that of the zone")
 		}
 	}
 	switch {
@@ -171,6 +208,10 @@ func (s *Scenario) checkOthers() error {
 		return s.problem("baseline.tie", "%q is none of same, random", s.Baseline.Tie)
 	case s.Baseline.PieceSize < 1<<10:
 		return s.problem("baseline.piece_size", "must be at least 1KiB")
+	case s.Churn.Rate > maxChurn:
+		return s.problem("churn.rate", "must be at most %d hosts per second", maxChurn)
+	case s.Mesh.Contacts > maxZones:
+		return s.problem("mesh.contacts", "must be at most %d", maxZones)
 	case s.Churn.Rate > 0 && s.Churn.Until <= s.Churn.From:
 		return s.problem("churn.until", "must be after from")
 	case s.Delays.Store == 0:
@@ -215,9 +256,21 @@ func (s *Scenario) checkSwarm() error {
 	return nil
 }
 
-// checkReach refuses a scenario in which some host could never get the bytes: nobody holds them and the way to the
-// origin has no capacity.
+// maxChurn is more hosts a second than there are.
+const maxChurn = 1_000_000
+
+// checkReach refuses a scenario in which some host could never get the bytes: nothing gets to it, or nobody holds them
+// and the way to the origin has no capacity.
 func (s *Scenario) checkReach() error {
+	for i, z := range s.Zones {
+		at := fmt.Sprintf("zones[%d]", i)
+		switch {
+		case z.Hosts > 0 && z.Host.Down == 0:
+			return s.problem(s.where(at+".host.down", "host.down"), "nothing comes in at the hosts of zone %q", z.Name)
+		case z.Seeds > 0 && z.SeedHost.Down == 0:
+			return s.problem(s.where(at+".seed_host.down", "seed_host.down"), "nothing comes in at the seeds of zone %q", z.Name)
+		}
+	}
 	var warm bool
 	for _, w := range s.Warm {
 		warm = warm || w.Part >= 1 && (w.Share > 0 || w.Seeds)
@@ -231,12 +284,25 @@ func (s *Scenario) checkReach() error {
 	case s.Origin.Egress == 0:
 		return s.problem("origin.egress", "nobody has the layers and the origin sends nothing")
 	}
+	home := s.zone(s.Origin.Zone)
 	for i, z := range s.Zones {
-		if z.Name != s.Origin.Zone && z.Hosts > 0 && z.In == 0 {
-			return s.problem(fmt.Sprintf("zones[%d].in", i), "nothing comes into zone %q", z.Name)
+		switch at := fmt.Sprintf("zones[%d]", i); {
+		case i == home || z.Hosts == 0:
+		case z.In == 0:
+			return s.problem(s.where(at+".in", "wan.in"), "nothing comes into zone %q", z.Name)
+		case home >= 0 && s.Zones[home].Out == 0:
+			return s.problem(s.where(fmt.Sprintf("zones[%d].out", home), "wan.out"), "nothing leaves the zone of the origin")
 		}
 	}
 	return nil
+}
+
+// where returns the field that a value comes from: the special one if it is given, else the general one.
+func (s *Scenario) where(special, general string) string {
+	if s.given(special) {
+		return special
+	}
+	return general
 }
 
 // minDelay is the least time between a cause at one node and its effect at another: the window in which nodes are

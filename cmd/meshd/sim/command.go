@@ -98,6 +98,8 @@ func (p *player) play(ctx context.Context, s *netsim.Scenario, opts netsim.Optio
 	r, err := s.Run(ctx, opts)
 	var stalled *netsim.StalledError
 	switch {
+	case err == nil && r.Failed > 0 && r.Completed == 0:
+		return r, fmt.Errorf("%s: nobody got the image", name)
 	case err == nil:
 		return r, nil
 	case ctx.Err() != nil:
