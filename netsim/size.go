@@ -18,7 +18,7 @@ func messageSize(m swarm.Message) int {
 	case swarm.Have:
 		n += digestSize(m.Digest) + 1 + unitsSize(m.Pieces)
 	case swarm.Bye:
-		n += digestSize(m.Digest)
+		n += digestSize(m.Digest) + 1
 	case swarm.Join:
 		n += digestSize(m.Digest) + 1
 	case swarm.Members:

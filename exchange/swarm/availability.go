@@ -1,6 +1,9 @@
 package swarm
 
-import "math/bits"
+import (
+	"math/bits"
+	"math/rand/v2"
+)
 
 // availability counts, for each piece, the neighbours that have it, and keeps as sets what piece choice asks for, so
 // that a choice looks at words and not at pieces.
@@ -8,12 +11,17 @@ type availability struct {
 	nearCount, farCount []uint16 // neighbours of the own and of other zones
 	near, far           Bitmap   // counts above 0
 	busy                Bitmap   // in flight, from a peer or the origin
+	lot                 []uint16 // decides between pieces that as many have; each node draws its own
 }
 
-func newAvailability(n int) availability {
+func newAvailability(n int, rng *rand.Rand) availability {
+	lot := make([]uint16, n)
+	for i := range lot {
+		lot[i] = uint16(rng.Uint32())
+	}
 	return availability{
 		nearCount: make([]uint16, n), farCount: make([]uint16, n),
-		near: NewBitmap(n), far: NewBitmap(n), busy: NewBitmap(n),
+		near: NewBitmap(n), far: NewBitmap(n), busy: NewBitmap(n), lot: lot,
 	}
 }
 
@@ -57,26 +65,6 @@ func (b *blob) lacking(w where, k int) uint64 {
 		free &= 1<<rest - 1
 	}
 	return free
-}
-
-// lack returns the missing pieces that are held as w says, ascending.
-func (b *blob) lack(w where) func(yield func(PieceIndex) bool) {
-	return func(yield func(PieceIndex) bool) {
-		for k := range b.have.words {
-			if !bitsOf(k, b.lacking(w, k), yield) {
-				return
-			}
-		}
-	}
-}
-
-// inFlight returns the pieces in flight, ascending.
-func (b *blob) inFlight(yield func(PieceIndex) bool) {
-	for k, w := range b.avail.busy.words {
-		if !bitsOf(k, w, yield) {
-			return
-		}
-	}
 }
 
 // bitsOf yields the pieces of word k of a set and reports whether all were taken.

@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -38,11 +39,12 @@ type blob struct {
 	have      Bitmap
 	avail     availability
 	missing   int
-	requests  int // piece requests under way
-	flowing   int // those among them whose bytes come
+	flights   []flight // piece requests under way, the oldest first; a second one of a piece only to hedge
+	flowing   int      // those among them whose bytes come
 	pieces    []piece
-	flushAt   Time // when news is told to the neighbours; 0: no news
-	flushed   Time // when it was told last
+	words     []PeerID // on whose word pieces rest; "" stands for the own disk
+	flushAt   Time     // when news is told to the neighbours; 0: no news
+	flushed   Time     // when it was told last
 	news      []PieceIndex
 
 	// Why and for whom.
@@ -70,6 +72,8 @@ type blob struct {
 	// The origin.
 	stripes       []claim
 	pending       []unitOf     // claims without a verdict, and some that have one
+	mine          Bitmap       // pieces that rendezvous hashing gives this node to bring into the zone
+	mineStale     bool         // mine is to be made anew
 	importing     []PieceIndex // pieces with a claim of ours to bring them into the zone, and some that had one
 	fetches       []*fetch
 	renewAt       Time
@@ -86,20 +90,21 @@ type blob struct {
 	suspects   []suspect
 }
 
-// piece is the state of one piece that is not held yet, and after that whose word it rests on.
+// piece is the state of one piece that is not held yet, and after that whose word it rests on. There is one for each of
+// up to 128 Ki pieces: what only few have is kept elsewhere.
 type piece struct {
-	reqs  [2]request // a second one only to hedge
-	fetch uint64     // origin fetch that carries it; 0: none
-	zone  claim      // our claim to bring it into the zone
-	hash  Hash
-	by    PeerID // attester; empty: this node found it on its own disk
+	zone     claim // our claim to bring it into the zone
+	hash     Hash
+	fetch    uint32 // origin fetch that carries it; 0: none
+	attester uint32 // place in blob.words of whose word the hash is
 }
 
-// request is a piece request under way; to is empty when there is none.
-type request struct {
-	to    PeerID
-	at    Time
+// flight is a piece request under way.
+type flight struct {
+	piece PieceIndex
 	flows bool // bytes come
+	to    *member
+	at    Time
 }
 
 // reader is a local reader: blocked at off, going to end.
@@ -134,12 +139,13 @@ func newBlob(d digest.Digest, now Time) *blob {
 
 // setSize fixes the size and with it the layout; the pieces come with Held. The claim on the first stripe, made
 // while the size was unknown, stays.
-func (b *blob) setSize(size int64, from PeerID, stripeBytes int64) {
+func (b *blob) setSize(size int64, from PeerID, stripeBytes int64, rng *rand.Rand) {
 	b.size, b.sizeFrom, b.layout = size, from, LayoutOf(size)
 	n := b.layout.Pieces()
 	b.have, b.missing = NewBitmap(n), n
-	b.pieces, b.pending, b.importing = make([]piece, n), nil, nil
-	b.avail = newAvailability(n)
+	b.pieces, b.words, b.pending, b.importing = make([]piece, n), []PeerID{""}, nil, nil
+	b.flights, b.flowing, b.mineStale = nil, 0, true
+	b.avail = newAvailability(n, rng)
 	b.perStripe = max(int(stripeBytes/b.layout.PieceSize), 4)
 	stripes := make([]claim, (n+b.perStripe-1)/b.perStripe)
 	copy(stripes, b.stripes)
@@ -164,9 +170,7 @@ func (b *blob) clear() {
 	b.have = NewBitmap(b.layout.Pieces())
 	b.missing = b.have.Len()
 	b.news = nil
-	for i := range b.pieces {
-		b.pieces[i] = piece{}
-	}
+	clear(b.pieces)
 	for i := range b.stripes {
 		b.stripes[i] = claim{}
 	}
@@ -190,10 +194,8 @@ func (b *blob) shift(gap time.Duration) {
 			cl.at = cl.at.Add(gap)
 		}
 	}
-	for p := range b.inFlight {
-		for i := range b.pieces[p].reqs {
-			b.pieces[p].reqs[i].at = b.pieces[p].reqs[i].at.Add(gap)
-		}
+	for i := range b.flights {
+		b.flights[i].at = b.flights[i].at.Add(gap)
 	}
 }
 
@@ -202,7 +204,7 @@ func (b *blob) inflight(i PieceIndex) bool { return b.avail.busy.Has(i) }
 
 // mark keeps the set of pieces in flight in step with a piece's requests and fetch.
 func (b *blob) mark(i PieceIndex) {
-	if p := &b.pieces[i]; p.fetch != 0 || p.reqs[0].to != "" {
+	if b.pieces[i].fetch != 0 || b.requested(i, nil) {
 		b.avail.busy.Set(i)
 	} else {
 		b.avail.busy.Clear(i)
@@ -210,9 +212,27 @@ func (b *blob) mark(i PieceIndex) {
 }
 
 // carriedBy says that an origin fetch brings a piece; 0 that none does.
-func (b *blob) carriedBy(i PieceIndex, fetch uint64) {
+func (b *blob) carriedBy(i PieceIndex, fetch uint32) {
 	b.pieces[i].fetch = fetch
 	b.mark(i)
+}
+
+// rests notes on whose word a piece rests.
+func (b *blob) rests(i PieceIndex, h Hash, on PeerID) {
+	k := indexOf(b.words, on)
+	if k < 0 {
+		k = len(b.words)
+		b.words = append(b.words, on)
+	}
+	b.pieces[i].hash, b.pieces[i].attester = h, uint32(k)
+}
+
+// by returns on whose word a piece rests.
+func (b *blob) by(i PieceIndex) PeerID {
+	if k := b.pieces[i].attester; int(k) < len(b.words) {
+		return b.words[k]
+	}
+	return ""
 }
 
 // cursors returns the pieces at which local readers are blocked or will be next, in their order.

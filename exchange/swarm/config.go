@@ -17,7 +17,8 @@ type Config struct {
 	// Fetches bounds the origin requests of one blob under way; a blocked reader may have one more.
 	Fetches int
 
-	// Neighbours bounds the peers of the own zone with which piece state is exchanged, per blob.
+	// Neighbours is how many peers of the own zone exchange piece state with a node, per blob, in the mean: it chooses half as
+	// many, and is chosen by others; at most twice as many.
 	Neighbours int
 	// FarNeighbours bounds the same for peers of other zones. Seeds do not count.
 	FarNeighbours int
@@ -91,7 +92,7 @@ func DefaultConfig() Config {
 		StripeBytes:      16 << 20,
 		RunBytes:         64 << 20,
 		Fetches:          2,
-		Neighbours:       32,
+		Neighbours:       24,
 		FarNeighbours:    8,
 		Outstanding:      8,
 		Waiting:          2,

@@ -19,8 +19,9 @@ type Core struct {
 	out []Action
 
 	me      *member
-	members []*member // ordered by id; this node among them
-	epoch   uint64    // counts changes of members and their roles
+	members []*member          // ordered by id; this node among them
+	byID    map[PeerID]*member // look-up only
+	epoch   uint64             // counts changes of members and their roles
 
 	blobs map[digest.Digest]*blob // look-up only
 	order []*blob                 // in the order in which they were first heard of
@@ -29,11 +30,10 @@ type Core struct {
 
 	seeds     []*member // those among the members, computed at epoch seedsAt-1
 	seedsAt   uint64
-	scratch   []uint64
 	uploads   uploads
 	delivered *member       // sent the piece that is being handled
 	pieceTime time.Duration // EWMA of the time from request to last byte
-	lastFetch uint64
+	lastFetch uint32
 	sweptAt   Time // leases that have ended were dropped at
 }
 
@@ -42,6 +42,7 @@ func New(cfg Config, seed uint64) *Core {
 	c := &Core{cfg: cfg, rng: rand.New(rand.NewPCG(seed, hash64(string(cfg.Self)))), blobs: make(map[digest.Digest]*blob)}
 	c.me = newMember(Member{ID: cfg.Self, Zone: cfg.Zone, Seed: cfg.Seed})
 	c.members = []*member{c.me}
+	c.byID = map[PeerID]*member{cfg.Self: c.me}
 	return c
 }
 
@@ -59,7 +60,9 @@ func (c *Core) Step(now Time, ev Event, out []Action) []Action {
 func (c *Core) Deadline() (Time, bool) {
 	first := c.sweep
 	for _, b := range c.live {
-		first = min(first, b.wake)
+		if first = min(first, b.wake); b.flushAt != 0 {
+			first = min(first, b.flushAt)
+		}
 	}
 	if c.uploads.wake != 0 {
 		first = min(first, c.uploads.wake)
@@ -136,7 +139,8 @@ func (c *Core) step(ev Event) {
 
 // received hands a message to its handler. Messages from strangers are dropped: the driver names members first.
 func (c *Core) received(e Received) {
-	if m := c.member(e.From); m == nil || m == c.me {
+	m := c.member(e.From)
+	if m == nil || m == c.me {
 		return
 	}
 	switch msg := e.Msg.(type) {
@@ -144,11 +148,11 @@ func (c *Core) received(e Received) {
 		c.helloed(c.blob(msg.Digest), e.From, msg)
 	case Have:
 		if b := c.blobs[msg.Digest]; b != nil {
-			c.told(b, e.From, msg)
+			c.told(b, m, msg)
 		}
 	case Bye:
 		if b := c.blobs[msg.Digest]; b != nil {
-			c.left(b, e.From)
+			c.left(b, e.From, msg.Full)
 		}
 	case Join:
 		c.joined(c.blob(msg.Digest), e.From, msg)
@@ -233,6 +237,7 @@ func (c *Core) tick() {
 		if b.wake <= c.now {
 			c.work(b)
 		}
+		c.flush(b)
 	}
 	c.live = slices.DeleteFunc(c.live, func(b *blob) bool {
 		b.live = c.busy(b)
@@ -256,21 +261,30 @@ func (c *Core) work(b *blob) {
 		c.expireClaims(b)
 		if b.opened {
 			c.pull(b)
+			c.importPieces(b)
+			c.hedge(b)
 		}
 		c.fromOrigin(b)
 		c.renew(b)
 		c.checkProgress(b)
 	}
+	b.wake = c.now.Add(tick)
+	c.wakeFor(b)
 	c.flush(b)
-	c.schedule(b)
 }
 
-// schedule sets when work runs next.
-func (c *Core) schedule(b *blob) {
-	b.wake = c.now.Add(tick)
-	if b.flushAt != 0 {
-		b.wake = min(b.wake, max(b.flushAt, c.now))
+// ask does what a piece that came, failed or is offered calls for: it asks for the next. All else has time until
+// the next tick.
+func (c *Core) ask(b *blob) {
+	if b.want && b.phase == fetching && b.opened {
+		c.pull(b)
 	}
+	c.wakeFor(b)
+	c.flush(b)
+}
+
+// wakeFor has a blob looked at when it wants work by time.
+func (c *Core) wakeFor(b *blob) {
 	if !b.live && c.busy(b) {
 		b.live = true
 		c.live = append(c.live, b)

@@ -301,7 +301,7 @@ func (c *Core) judged(b *blob, from PeerID, v Verdict) {
 			}
 		})
 		if b.want && d.Holder != c.cfg.Self {
-			c.greet(b, d.Holder)
+			c.greet(b, d.Holder, needed)
 		}
 	}
 }

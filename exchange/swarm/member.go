@@ -12,11 +12,12 @@ type member struct {
 	Member
 	key uint64 // of the id, for rendezvous hashing
 
-	leases  int     // that this node keeps for it as arbiter
-	asked   int     // piece requests of ours under way at it
-	load    uint8   // uploads that it last reported
-	backoff Time    // no request before this
-	slow    float64 // EWMA of observed over expected time of a piece, at least 1
+	near    *neighbour // its neighbourhoods with this node, one for each blob
+	leases  int32      // that this node keeps for it as arbiter
+	asked   int32      // piece requests of ours under way at it
+	backoff Time       // no request before this
+	slow    float32    // EWMA of observed over expected time of a piece, at least 1
+	load    uint8      // uploads that it last reported
 
 	penalty     float64 // points at penaltyAt, decaying
 	penaltyAt   Time
@@ -29,18 +30,14 @@ func newMember(m Member) *member { return &member{Member: m, key: hash64(string(
 func compareMember(m *member, id PeerID) int { return strings.Compare(string(m.ID), string(id)) }
 
 // member returns a known member, nil if there is none.
-func (c *Core) member(id PeerID) *member {
-	if i, ok := slices.BinarySearchFunc(c.members, id, compareMember); ok {
-		return c.members[i]
-	}
-	return nil
-}
+func (c *Core) member(id PeerID) *member { return c.byID[id] }
 
 // seeMember adds or updates a member. A changed role moves arbiters: leases are told to the new ones.
 func (c *Core) seeMember(ev Member) {
 	i, ok := slices.BinarySearchFunc(c.members, ev.ID, compareMember)
 	if !ok {
 		c.members = slices.Insert(c.members, i, newMember(ev))
+		c.byID[ev.ID] = c.members[i]
 	} else {
 		old := c.members[i].Member
 		c.members[i].Member = ev
@@ -74,14 +71,17 @@ func (c *Core) loseMember(id PeerID) {
 	if !ok {
 		return
 	}
-	c.members = slices.Delete(c.members, i, i+1)
-	c.rolesChanged()
 	c.uploads.drop(id)
 	for _, b := range c.order {
 		b.leases.drop(id)
 		b.joiners = slices.DeleteFunc(b.joiners, func(j joiner) bool { return j.ID == id })
 		b.forgetPeer(id)
 		c.dropNeighbour(b, id)
+	}
+	c.members = slices.Delete(c.members, i, i+1)
+	delete(c.byID, id)
+	c.rolesChanged()
+	for _, b := range c.order {
 		c.work(b)
 	}
 }

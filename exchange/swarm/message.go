@@ -64,8 +64,12 @@ type Have struct {
 	Pieces []Units // runs of pieces
 }
 
-// Bye tells neighbours that the sender no longer serves or wants the blob.
-type Bye struct{ Digest digest.Digest }
+// Bye tells a neighbour that the sender no longer serves or wants the blob, or, if it is Full, that it is in the blob's swarm
+// and has as many neighbours as it can have. It answers a Hello or a Want.
+type Bye struct {
+	Digest digest.Digest
+	Full   bool
+}
 
 // Join asks a rendezvous node of the blob for members of its swarm, and makes the sender one.
 type Join struct {

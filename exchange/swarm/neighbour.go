@@ -9,13 +9,16 @@ import (
 // neighbour is a peer with which the state of a blob's pieces is exchanged.
 type neighbour struct {
 	m       *member
-	near    bool // of our zone
-	greeted Time // Hello sent at; its answer is awaited until answered
+	b       *blob
+	next    *neighbour // the same peer's neighbourhood for another blob
+	near    bool       // of our zone
+	greeted Time       // Hello sent at; its answer is awaited until answered
 	replied bool
 	probed  Time // asked for a sign of life at; 0: not asked
 	heard   Time // last message about the blob
 	wants   bool
 	have    Bitmap // of length 0 until it told the blob's size
+	count   int    // of have
 }
 
 // joiner is a member of the swarm that this node names to others, as rendezvous.
@@ -29,35 +32,50 @@ type joiner struct {
 // maxJoiners bounds the members that a rendezvous remembers of a blob.
 const maxJoiners = 1024
 
-func (b *blob) neighbour(id PeerID) *neighbour {
-	i, ok := slices.BinarySearchFunc(b.neighbours, id, compareNeighbour)
-	if !ok {
+// in returns a peer's neighbourhood for a blob, nil if it is none or unknown.
+func (m *member) in(b *blob) *neighbour {
+	if m == nil {
 		return nil
 	}
-	return b.neighbours[i]
+	n := m.near
+	for n != nil && n.b != b {
+		n = n.next
+	}
+	return n
 }
 
 func compareNeighbour(n *neighbour, id PeerID) int {
 	return strings.Compare(string(n.m.ID), string(id))
 }
 
+// bond says why a peer becomes a neighbour.
+type bond uint8
+
+const (
+	chosen  bond = iota // a rendezvous or a search named it
+	offered             // it greeted us, or asked a seed to bring the blob in
+	needed              // it holds what this node was denied to bring in itself
+)
+
 // addNeighbour returns the neighbour with this id, making it one if there is room; nil if not.
-func (c *Core) addNeighbour(b *blob, id PeerID) *neighbour {
-	i, ok := slices.BinarySearchFunc(b.neighbours, id, compareNeighbour)
-	if ok {
-		return b.neighbours[i]
-	}
+func (c *Core) addNeighbour(b *blob, id PeerID, why bond) *neighbour {
 	m := c.member(id)
-	if m == nil || m == c.me || c.isolated(m) || !c.roomFor(b, m) {
+	if n := m.in(b); n != nil {
+		return n
+	}
+	if m == nil || m == c.me || c.isolated(m) || !c.roomFor(b, m, why) {
 		return nil
 	}
-	n := &neighbour{m: m, near: m.Zone == c.cfg.Zone}
+	i, _ := slices.BinarySearchFunc(b.neighbours, id, compareNeighbour)
+	n := &neighbour{m: m, b: b, next: m.near, near: m.Zone == c.cfg.Zone}
+	m.near = n
 	b.neighbours = slices.Insert(b.neighbours, i, n)
 	return n
 }
 
-// roomFor reports whether one more neighbour fits. Seeds always do.
-func (c *Core) roomFor(b *blob, m *member) bool {
+// roomFor reports whether one more neighbour fits: half of Config.Neighbours are chosen, so that with those that choose
+// us there are that many; some may have more of them. Seeds always fit.
+func (c *Core) roomFor(b *blob, m *member, why bond) bool {
 	near, far := 0, 0
 	for _, n := range b.neighbours {
 		switch {
@@ -67,10 +85,15 @@ func (c *Core) roomFor(b *blob, m *member) bool {
 			far++
 		}
 	}
-	if m.Zone == c.cfg.Zone {
-		return near < 2*c.cfg.Neighbours // half of them chosen, half those that chose us
+	switch {
+	case m.Seed:
+		return true
+	case m.Zone == c.cfg.Zone:
+		return near < c.cfg.Neighbours/2*[...]int{chosen: 1, offered: 3, needed: 4}[why]
+	case c.me.Seed:
+		return far < 2*c.cfg.Neighbours
 	}
-	return m.Seed || far < 2*c.cfg.FarNeighbours
+	return far < c.cfg.FarNeighbours*[...]int{chosen: 1, offered: 2, needed: 3}[why]
 }
 
 // dropNeighbour removes a peer from the neighbourhood: its pieces no longer count.
@@ -80,29 +103,49 @@ func (c *Core) dropNeighbour(b *blob, id PeerID) {
 		return
 	}
 	n := b.neighbours[i]
+	c.setWants(b, n, false)
 	b.count(n, -1)
 	b.neighbours = slices.Delete(b.neighbours, i, i+1)
-	for p := range b.pieces {
-		if c.endRequest(b, PieceIndex(p), id) {
-			c.emit(CancelPiece{To: id, Digest: b.digest, Piece: PieceIndex(p)})
+	for at := &n.m.near; *at != nil; at = &(*at).next {
+		if *at == n {
+			*at = n.next
+			break
+		}
+	}
+	for _, f := range slices.Clone(b.flights) {
+		if f.to == n.m {
+			c.endRequest(b, f.piece, f.to)
+			c.emit(CancelPiece{To: id, Digest: b.digest, Piece: f.piece})
 		}
 	}
 }
 
 // count adds or removes a neighbour's pieces to the availability of each.
 func (b *blob) count(n *neighbour, by int) {
-	for i := range min(n.have.Len(), len(b.pieces)) {
-		if n.have.Has(PieceIndex(i)) {
-			b.avail.add(PieceIndex(i), n.near, by)
-		}
+	n.count = 0
+	for k, w := range n.have.words {
+		bitsOf(k, w, func(i PieceIndex) bool {
+			if int(i) < len(b.pieces) {
+				n.count++
+				b.avail.add(i, n.near, by)
+			}
+			return true
+		})
 	}
 }
 
 // greet tells a peer what we hold and asks for the same, once.
-func (c *Core) greet(b *blob, id PeerID) {
-	if n := c.addNeighbour(b, id); n != nil && n.greeted == 0 && !n.replied {
+func (c *Core) greet(b *blob, id PeerID, why bond) {
+	if n := c.addNeighbour(b, id, why); n != nil && n.greeted == 0 && !n.replied {
 		n.greeted = max(c.now, 1)
 		c.send(id, c.hello(b, false))
+	}
+}
+
+// greetAgain asks all neighbours what they hold: they did not say it of pieces that this node had and has no more.
+func (c *Core) greetAgain(b *blob) {
+	for _, n := range b.neighbours {
+		c.send(n.m.ID, c.hello(b, false))
 	}
 }
 
@@ -122,12 +165,16 @@ func (c *Core) helloed(b *blob, from PeerID, h Hello) {
 		}
 		return
 	}
-	n := c.addNeighbour(b, from)
+	n := c.addNeighbour(b, from, offered)
 	if n == nil {
+		if !h.Reply {
+			c.send(from, Bye{Digest: b.digest, Full: true})
+		}
 		return
 	}
 	b.active = c.now
-	n.replied, n.heard, n.wants, n.m.load = true, c.now, h.Want, h.Load
+	n.replied, n.heard, n.m.load = true, c.now, h.Load
+	c.setWants(b, n, h.Want)
 	b.answered(from)
 	if h.Size >= 0 && b.size < 0 && b.want && (!b.relayed || n.m.Seed || h.Have.Count() > 0) {
 		c.sized(b, h.Size, from)
@@ -151,39 +198,51 @@ func (c *Core) setHave(b *blob, n *neighbour, h Hello) {
 }
 
 // told handles a Have.
-func (c *Core) told(b *blob, from PeerID, h Have) {
-	n := b.neighbour(from)
+func (c *Core) told(b *blob, from *member, h Have) {
+	n := from.in(b)
 	if n == nil {
 		return
 	}
-	n.m.load, n.heard = h.Load, c.now
+	from.load, n.heard = h.Load, c.now
 	if int(h.Load) < c.cfg.UploadSlots {
-		n.m.backoff = 0
+		from.backoff = 0
 	}
 	if n.have.Len() != len(b.pieces) {
 		b.count(n, -1)
 		n.have = NewBitmap(len(b.pieces))
 	}
+	offers := false
 	each(h.Pieces, func(u uint32) {
 		if i := PieceIndex(u); int(u) < len(b.pieces) && !n.have.Has(i) {
 			n.have.Set(i)
+			n.count++
 			b.avail.add(i, n.near, 1)
+			offers = offers || !b.have.Has(i) && !b.avail.busy.Has(i)
 		}
 	})
-	if b.requests < c.share() { // else the next piece that comes looks at all that changed
-		c.work(b)
+	switch {
+	case !offers:
+	case !n.near:
+		if b.want && b.phase == fetching && b.opened {
+			c.importPieces(b)
+		}
+	case c.mayAsk(b) && c.usable(n):
+		c.ask(b)
 	}
 }
 
-// left handles a Bye.
-func (c *Core) left(b *blob, from PeerID) {
+// left handles a Bye. Who has no room for us is in the swarm all the same.
+func (c *Core) left(b *blob, from PeerID, full bool) {
 	c.dropNeighbour(b, from)
 	b.answered(from)
-	b.joiners = slices.DeleteFunc(b.joiners, func(j joiner) bool { return j.ID == from })
+	if !full {
+		b.joiners = slices.DeleteFunc(b.joiners, func(j joiner) bool { return j.ID == from })
+	}
 	c.work(b)
 }
 
-// flush tells the neighbours of new pieces once Config.HaveBatch has passed since the first.
+// flush tells the neighbours of new pieces, Config.HaveBatch after the last time or later. Who has them all is not told:
+// it would ask for none.
 func (c *Core) flush(b *blob) {
 	if b.flushAt == 0 || c.now < b.flushAt {
 		return
@@ -196,7 +255,7 @@ func (c *Core) flush(b *blob) {
 	b.news = b.news[:0]
 	msg := Have{Digest: b.digest, Load: c.uploads.load(), Pieces: runs(list)}
 	for _, n := range b.neighbours {
-		if n.have.Len() == 0 || !n.have.Full() {
+		if n.have.Len() == 0 || slices.ContainsFunc(list, func(p uint32) bool { return !n.have.Has(PieceIndex(p)) }) {
 			c.send(n.m.ID, msg)
 		}
 	}
@@ -250,7 +309,7 @@ func (c *Core) introduce(b *blob, refs []MemberRef) {
 		return
 	}
 	for _, r := range refs {
-		c.greet(b, r.ID)
+		c.greet(b, r.ID, chosen)
 	}
 }
 

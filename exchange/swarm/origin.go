@@ -71,7 +71,7 @@ func (c *Core) leaseFirst(b *blob) bool {
 
 func (c *Core) newFetch(b *blob, first PieceIndex, count int) *fetch {
 	c.lastFetch++
-	f := &fetch{id: c.lastFetch, first: first, count: count}
+	f := &fetch{id: uint64(c.lastFetch), first: first, count: count}
 	b.fetches = append(b.fetches, f)
 	return f
 }
@@ -82,7 +82,7 @@ func (c *Core) carry(b *blob, f *fetch) {
 	for i := range f.count {
 		p := f.first + PieceIndex(i)
 		if int(p) < len(b.pieces) && !b.have.Has(p) && b.pieces[p].fetch == 0 {
-			b.carriedBy(p, f.id)
+			b.carriedBy(p, uint32(f.id))
 			list = append(list, uint32(p))
 		}
 	}
@@ -289,8 +289,7 @@ func (c *Core) originPiece(e OriginPiece) {
 	if b == nil || !b.opened || int(e.Piece) >= len(b.pieces) || b.have.Has(e.Piece) {
 		return
 	}
-	p := &b.pieces[e.Piece]
-	p.hash, p.by = e.Hash, c.cfg.Self
+	b.rests(e.Piece, e.Hash, c.cfg.Self)
 	b.originTries = 0
 	if f := c.fetchOf(b, e.Fetch); f != nil && int(e.Piece) == int(f.first)+f.count-1 {
 		f.ended = true
@@ -311,7 +310,7 @@ func (c *Core) endFetch(b *blob, f *fetch) {
 	b.fetches = slices.DeleteFunc(b.fetches, func(o *fetch) bool { return o == f })
 	var list []uint32
 	for i := range b.pieces {
-		if b.pieces[i].fetch == f.id {
+		if b.pieces[i].fetch == uint32(f.id) {
 			b.carriedBy(PieceIndex(i), 0)
 			list = append(list, uint32(i))
 		}

@@ -2,12 +2,12 @@ package swarm
 
 import (
 	"math"
+	"math/bits"
 	"slices"
 	"time"
 )
 
-// pull asks peers for pieces until the node's or the blob's share of requests is used up: pieces of the own
-// zone as they are rare, pieces that only other zones have under a lease.
+// pull asks peers of the own zone for pieces until the node's or the blob's share of requests is used up.
 func (c *Core) pull(b *blob) {
 	if b.missing == 0 {
 		return
@@ -19,8 +19,6 @@ func (c *Core) pull(b *blob) {
 		}
 		c.request(b, p, n)
 	}
-	c.importPieces(b)
-	c.hedge(b)
 }
 
 // share returns the requests that one blob may have under way: an equal part of Config.Outstanding, two at least.
@@ -54,16 +52,16 @@ func (c *Core) mayAsk(b *blob) bool {
 }
 
 // asking counts the piece requests of a blob under way.
-func (c *Core) asking(b *blob) int { return b.requests }
+func (c *Core) asking(b *blob) int { return len(b.flights) }
 
 // usable reports whether a neighbour may be asked for a piece now.
 func (c *Core) usable(n *neighbour) bool {
-	return n.m.asked < c.cfg.PerProvider && c.now >= n.m.backoff && !c.isolated(n.m)
+	return int(n.m.asked) < c.cfg.PerProvider && c.now >= n.m.backoff && !c.isolated(n.m)
 }
 
 // cost is the expected time at a provider, in units of one piece's time: its queue and ours at it, scaled by how
 // slow it has been.
-func cost(n *neighbour) float64 { return float64(1+int(n.m.load)+n.m.asked) * n.m.slow }
+func cost(n *neighbour) float32 { return float32(1+int32(n.m.load)+n.m.asked) * n.m.slow }
 
 // provider returns the best usable neighbour that has a piece: least cost, then least RTT, then least id.
 func (c *Core) provider(b *blob, p PieceIndex, near bool, not PeerID) *neighbour {
@@ -93,20 +91,23 @@ func (c *Core) pickNear(b *blob) (PieceIndex, *neighbour) {
 	if who == nil {
 		return 0, nil
 	}
-	best, fewest, ties := PieceIndex(0), uint16(math.MaxUint16), 0
-	for k, w := range who.have.words {
-		for p := range pieces(k, w&b.lacking(inZone, k)) {
-			switch n := b.avail.nearCount[p]; {
-			case n < fewest:
-				best, fewest, ties = p, n, 1
-			case n == fewest:
-				if ties++; c.rng.IntN(ties) == 0 {
-					best = p
-				}
+	return b.rarest(who.have), who
+}
+
+// rarest returns the piece of a set, one of which at least is lacking in this node and held by neighbours of the zone, that fewest
+// of them have.
+func (b *blob) rarest(of Bitmap) PieceIndex {
+	a := &b.avail
+	best, least := PieceIndex(0), uint32(math.MaxUint32)
+	for k, w := range of.words {
+		for w &= b.lacking(inZone, k); w != 0; w &= w - 1 {
+			p := 64*k + bits.TrailingZeros64(w)
+			if x := uint32(a.nearCount[p])<<16 | uint32(a.lot[p]); x < least {
+				best, least = PieceIndex(p), x
 			}
 		}
 	}
-	return best, who
+	return best
 }
 
 // leastBusy returns the neighbour of the zone to ask next: who has just delivered, for it has a slot to spare, or else
@@ -114,7 +115,7 @@ func (c *Core) pickNear(b *blob) (PieceIndex, *neighbour) {
 // were the rarest piece to decide, all would ask the few that have it.
 func (c *Core) leastBusy(b *blob) *neighbour {
 	var best *neighbour
-	least, ties := math.Inf(1), 0
+	least, ties := float32(math.MaxFloat32), 0
 	for _, n := range b.neighbours {
 		if !n.near || !c.usable(n) {
 			continue
@@ -145,21 +146,11 @@ func (b *blob) offers(n *neighbour) bool {
 	return false
 }
 
-// pieces yields the pieces of word k of a set.
-func pieces(k int, w uint64) func(func(PieceIndex) bool) {
-	return func(yield func(PieceIndex) bool) { bitsOf(k, w, yield) }
-}
-
 // request asks a neighbour for a piece.
 func (c *Core) request(b *blob, p PieceIndex, n *neighbour) {
-	r := &b.pieces[p].reqs[0]
-	if r.to != "" {
-		r = &b.pieces[p].reqs[1]
-	}
-	*r = request{to: n.m.ID, at: c.now}
+	b.flights = append(b.flights, flight{piece: p, to: n.m, at: c.now})
 	b.avail.busy.Set(p)
 	n.m.asked++
-	b.requests++
 	c.emit(RequestPiece{To: n.m.ID, Digest: b.digest, Piece: p, Timeout: c.timeout()})
 }
 
@@ -186,52 +177,58 @@ func (c *Core) hedgeAge(b *blob) time.Duration {
 // hedge asks a second provider for pieces whose request is old. The first that comes wins.
 func (c *Core) hedge(b *blob) {
 	age := c.hedgeAge(b)
-	for i := range b.inFlight {
-		p := &b.pieces[i]
-		if p.reqs[0].to == "" || p.reqs[1].to != "" || c.now.Sub(p.reqs[0].at) < age {
+	for _, f := range b.flights {
+		if c.now.Sub(f.at) < age {
+			return // the oldest come first
+		}
+		if b.requested(f.piece, f.to) {
 			continue
 		}
-		if n := c.provider(b, i, true, p.reqs[0].to); n != nil {
-			c.request(b, i, n)
-		} else if c.now.Sub(p.reqs[0].at) > max(4*age, 4*time.Second) {
-			if n := c.provider(b, i, false, p.reqs[0].to); n != nil {
-				c.request(b, i, n)
+		if n := c.provider(b, f.piece, true, f.to.ID); n != nil {
+			c.request(b, f.piece, n)
+		} else if c.now.Sub(f.at) > max(4*age, 4*time.Second) {
+			if n := c.provider(b, f.piece, false, f.to.ID); n != nil {
+				c.request(b, f.piece, n)
 			}
 		}
 	}
 }
 
+// requested reports whether a piece is asked of anybody but one peer.
+func (b *blob) requested(p PieceIndex, but *member) bool {
+	return slices.ContainsFunc(b.flights, func(f flight) bool { return f.piece == p && f.to != but })
+}
+
+// flightOf returns the place of a piece's request at a peer, -1 if there is none.
+func (b *blob) flightOf(p PieceIndex, to *member) int {
+	return slices.IndexFunc(b.flights, func(f flight) bool { return f.piece == p && f.to == to })
+}
+
 // endRequest clears a piece's request at a peer and reports whether there was one.
-func (c *Core) endRequest(b *blob, p PieceIndex, id PeerID) bool {
-	reqs := &b.pieces[p].reqs
-	for i := range reqs {
-		if reqs[i].to != id || id == "" {
-			continue
-		}
-		if reqs[i].flows {
-			b.flowing--
-		}
-		reqs[i] = request{}
-		if i == 0 {
-			reqs[0], reqs[1] = reqs[1], request{}
-		}
-		b.mark(p)
-		b.requests--
-		if m := c.member(id); m != nil {
-			m.asked--
-		}
-		return true
+func (c *Core) endRequest(b *blob, p PieceIndex, to *member) bool {
+	i := b.flightOf(p, to)
+	if i < 0 {
+		return false
 	}
-	return false
+	if b.flights[i].flows {
+		b.flowing--
+	}
+	b.flights = slices.Delete(b.flights, i, i+1)
+	b.mark(p)
+	to.asked--
+	return true
 }
 
 // cancelRequests ends what is under way for a piece.
 func (c *Core) cancelRequests(b *blob, p PieceIndex) {
-	for _, r := range b.pieces[p].reqs {
-		if r.to != "" {
-			c.endRequest(b, p, r.to)
-			c.emit(CancelPiece{To: r.to, Digest: b.digest, Piece: p})
+	for i := 0; i < len(b.flights); {
+		f := b.flights[i]
+		if f.piece != p {
+			i++
+			continue
 		}
+		c.endRequest(b, p, f.to)
+		c.emit(CancelPiece{To: f.to.ID, Digest: b.digest, Piece: p})
 	}
 }
 
@@ -243,22 +240,7 @@ func (c *Core) importPieces(b *blob) {
 	if room <= 0 {
 		return
 	}
-	var mine, others []uint32
-	for i := range b.lack(abroad) {
-		switch {
-		case !b.pieces[i].zone.open(c.now):
-		case c.importer(b, uint32(i)):
-			mine = append(mine, uint32(i))
-		default:
-			others = append(others, uint32(i))
-		}
-	}
-	if len(mine) == 0 && c.asking(b) < c.allowed(b)/2 && len(others) > 0 {
-		first := c.rng.IntN(len(others)) // spread: all that are idle would take the same
-		mine = append(slices.Clone(others[first:]), others[:first]...)
-		room = 1
-	}
-	mine = c.cursorFirst(b, mine, others)
+	mine := c.toImport(b, room)
 	if len(mine) == 0 {
 		return
 	}
@@ -293,43 +275,90 @@ func (c *Core) goOnImporting(b *blob) int {
 	return len(b.importing)
 }
 
-// cursorFirst puts a piece at which a local reader is blocked in front, whoever its importer is.
-func (c *Core) cursorFirst(b *blob, mine, others []uint32) []uint32 {
+// toImport returns the pieces that this node is to claim: where a local reader is blocked, whoever the importer is; those
+// that are its own; with nothing else to do, one of those of others, drawn by lot, or all that are idle would take
+// the same.
+func (c *Core) toImport(b *blob, room int) []uint32 {
+	var list []uint32
+	add := func(i PieceIndex) bool {
+		if b.pieces[i].zone.open(c.now) && !slices.Contains(list, uint32(i)) {
+			list = append(list, uint32(i))
+		}
+		return len(list) < room
+	}
 	for p := range b.cursors {
-		u := uint32(p)
-		if i := slices.Index(mine, u); i > 0 {
-			return append([]uint32{u}, slices.Delete(mine, i, i+1)...)
-		} else if i < 0 && slices.Contains(others, u) {
-			return append([]uint32{u}, mine...)
+		if b.lacking(abroad, int(p/64))&(1<<(p%64)) != 0 && !add(p) {
+			return list
 		}
 	}
-	return mine
+	mine := c.ownImports(b)
+	for k := range b.have.words {
+		if !bitsOf(k, b.lacking(abroad, k)&mine.words[k], add) {
+			return list
+		}
+	}
+	if len(list) > 0 || c.asking(b) >= c.allowed(b)/2 {
+		return list
+	}
+	room = 1
+	first, words := c.rng.IntN(len(b.have.words)), len(b.have.words)
+	for k := range words {
+		if k = (first + k) % words; !bitsOf(k, b.lacking(abroad, k), add) {
+			break
+		}
+	}
+	return list
 }
 
-// importer reports whether this node is the one of its zone's swarm to import a piece.
-func (c *Core) importer(b *blob, unit uint32) bool {
-	key := b.key ^ unitKey(ScopeZone, unit)
-	mine := mix(key ^ c.me.key)
-	for _, n := range b.neighbours {
-		if n.near && n.wants && mix(key^n.m.key) > mine {
-			return false
+// ownImports returns the pieces of which this node is the importer of its zone, as far as it knows those that want the blob.
+func (c *Core) ownImports(b *blob) Bitmap {
+	if b.mineStale {
+		b.mineStale, b.mine = false, FullBitmap(len(b.pieces))
+		for _, n := range b.neighbours {
+			if n.near && n.wants {
+				c.shareImports(b, n)
+			}
 		}
 	}
-	return true
+	return b.mine
+}
+
+// shareImports leaves to a neighbour what rendezvous hashing gives it of this node's imports.
+func (c *Core) shareImports(b *blob, n *neighbour) {
+	for k, w := range b.mine.words {
+		bitsOf(k, w, func(i PieceIndex) bool {
+			if key := b.key ^ unitKey(ScopeZone, uint32(i)); mix(key^n.m.key) > mix(key^c.me.key) {
+				b.mine.Clear(i)
+			}
+			return true
+		})
+	}
+}
+
+// setWants notes whether a neighbour wants the blob, and with that who imports what.
+func (c *Core) setWants(b *blob, n *neighbour, wants bool) {
+	if n.wants == wants {
+		return
+	}
+	n.wants = wants
+	switch {
+	case !n.near:
+	case wants:
+		c.shareImports(b, n)
+	default:
+		b.mineStale = true
+	}
 }
 
 // started notes that the bytes of a piece come.
 func (c *Core) started(e PieceStarted) {
 	b := c.blobs[e.Digest]
-	if b == nil || int(e.Piece) >= len(b.pieces) {
+	if b == nil {
 		return
 	}
-	reqs := &b.pieces[e.Piece].reqs
-	for i := range reqs {
-		if reqs[i].to == e.From && !reqs[i].flows {
-			reqs[i].flows = true
-			b.flowing++
-		}
+	if i := b.flightOf(e.Piece, c.member(e.From)); i >= 0 && !b.flights[i].flows {
+		b.flights[i].flows = true
+		b.flowing++
 	}
 }
 
@@ -339,17 +368,16 @@ func (c *Core) arrived(e PieceArrived) {
 	if b == nil || !b.opened || int(e.Piece) >= len(b.pieces) {
 		return
 	}
-	c.endRequest(b, e.Piece, e.From)
 	m := c.member(e.From)
 	if m != nil {
+		c.endRequest(b, e.Piece, m)
 		c.timed(m, e.Took)
 	}
 	if b.have.Has(e.Piece) {
 		c.work(b)
 		return
 	}
-	p := &b.pieces[e.Piece]
-	p.hash, p.by = e.Hash, e.Attester
+	b.rests(e.Piece, e.Hash, e.Attester)
 	imported := m == nil || m.Zone != c.cfg.Zone
 	c.got(b, e.Piece)
 	if imported {
@@ -357,7 +385,11 @@ func (c *Core) arrived(e PieceArrived) {
 	}
 	c.checkWhole(b)
 	c.delivered = m
-	c.work(b)
+	if imported {
+		c.work(b)
+	} else {
+		c.ask(b)
+	}
 	c.delivered = nil
 }
 
@@ -366,7 +398,7 @@ func (c *Core) timed(m *member, took time.Duration) {
 	if c.pieceTime == 0 {
 		c.pieceTime = took
 	}
-	slow := max(1, float64(took)/float64(max(c.pieceTime, time.Millisecond))/float64(m.load+1))
+	slow := max(1, float32(took)/float32(max(c.pieceTime, time.Millisecond))/float32(m.load+1))
 	m.slow += 0.3 * (slow - m.slow)
 	c.pieceTime += (took - c.pieceTime) * 3 / 10
 }
@@ -389,14 +421,11 @@ func (c *Core) got(b *blob, i PieceIndex) {
 // failed handles a request that ended without a piece.
 func (c *Core) failed(e PieceFailed) {
 	b := c.blobs[e.Digest]
-	if b == nil || int(e.Piece) >= len(b.pieces) || !c.endRequest(b, e.Piece, e.From) {
+	m := c.member(e.From)
+	if b == nil || m == nil || int(e.Piece) >= len(b.pieces) || !c.endRequest(b, e.Piece, m) {
 		return
 	}
-	n, m := b.neighbour(e.From), c.member(e.From)
-	if m == nil {
-		c.work(b)
-		return
-	}
+	n := m.in(b)
 	switch e.Why {
 	case FailedBusy:
 		m.load = e.Load
@@ -404,6 +433,7 @@ func (c *Core) failed(e PieceFailed) {
 	case FailedNotFound, FailedDistrusted, FailedHash, FailedProtocol:
 		if n != nil && n.have.Has(e.Piece) {
 			n.have.Clear(e.Piece)
+			n.count--
 			b.avail.add(e.Piece, n.near, -1)
 		}
 	case FailedTimeout, FailedReset:
@@ -413,7 +443,11 @@ func (c *Core) failed(e PieceFailed) {
 	if c.isolated(m) {
 		c.shun(e.From)
 	}
-	c.work(b)
+	if m.Zone == c.cfg.Zone {
+		c.ask(b)
+	} else {
+		c.work(b)
+	}
 }
 
 // shun takes an isolated peer out of all neighbourhoods.

@@ -3,18 +3,16 @@ package swarm
 import (
 	"slices"
 	"time"
-
-	"github.com/opencontainers/go-digest"
 )
 
 // upload is a piece request of a peer.
 type upload struct {
-	xfer   uint64
-	to     PeerID
-	digest digest.Digest
-	piece  PieceIndex
-	bytes  int64
-	far    bool // the requester imports into another zone
+	xfer  uint64
+	to    *member
+	b     *blob
+	piece PieceIndex
+	bytes int64
+	far   bool // the requester imports into another zone
 }
 
 // uploads are the requests under way and waiting, over all blobs.
@@ -46,7 +44,7 @@ func (u *uploads) load() uint8 { return uint8(min(len(u.active)+len(u.queue), 25
 
 // drop forgets the queued requests of a peer; those under way end by PieceServed.
 func (u *uploads) drop(id PeerID) {
-	u.queue = slices.DeleteFunc(u.queue, func(q upload) bool { return q.to == id })
+	u.queue = slices.DeleteFunc(u.queue, func(q upload) bool { return q.to.ID == id })
 }
 
 // count returns the uploads of a list for the own or for other zones.
@@ -71,7 +69,7 @@ func (c *Core) asked(e PieceRequested) {
 	b.active = c.now
 	_, n := b.layout.Span(e.Piece)
 	u := &c.uploads
-	u.queue = append(u.queue, upload{xfer: e.Xfer, to: e.From, digest: e.Digest, piece: e.Piece, bytes: n, far: m.Zone != c.cfg.Zone})
+	u.queue = append(u.queue, upload{xfer: e.Xfer, to: m, b: b, piece: e.Piece, bytes: n, far: m.Zone != c.cfg.Zone})
 	c.serve()
 	if count(u.queue, false) > c.cfg.UploadQueue {
 		c.bounce(false)
@@ -112,10 +110,8 @@ func (c *Core) turn(q upload) int {
 	case n == 0:
 		return 0
 	}
-	if b := c.blobs[q.digest]; b != nil {
-		if x := b.neighbour(q.to); x != nil {
-			return turnCopied + x.have.Count()
-		}
+	if n := q.to.in(q.b); n != nil {
+		return turnCopied + n.count
 	}
 	return turnCopied
 }
@@ -123,14 +119,14 @@ func (c *Core) turn(q upload) int {
 // copies counts the neighbours of the requester's side that have its piece, and the uploads of it under way to there.
 func (c *Core) copies(q upload) int {
 	n := 0
-	if b := c.blobs[q.digest]; b != nil && int(q.piece) < len(b.pieces) {
-		n = int(b.avail.nearCount[q.piece])
+	if a := &q.b.avail; int(q.piece) < len(q.b.pieces) {
+		n = int(a.nearCount[q.piece])
 		if q.far {
-			n = int(b.avail.farCount[q.piece])
+			n = int(a.farCount[q.piece])
 		}
 	}
 	for _, a := range c.uploads.active {
-		if a.piece == q.piece && a.far == q.far && a.digest == q.digest {
+		if a.piece == q.piece && a.far == q.far && a.b == q.b {
 			n++
 		}
 	}
@@ -189,12 +185,11 @@ func (c *Core) nextUpload() int {
 
 // alone reports whether the piece of a request is on its way to its first other holder.
 func (c *Core) alone(q upload) bool {
-	b := c.blobs[q.digest]
-	if b == nil || int(q.piece) >= len(b.pieces) || b.avail.nearCount[q.piece] > 0 {
+	if int(q.piece) >= len(q.b.pieces) || q.b.avail.nearCount[q.piece] > 0 {
 		return false
 	}
 	return slices.ContainsFunc(c.uploads.active, func(a upload) bool {
-		return a.piece == q.piece && !a.far && a.digest == q.digest
+		return a.piece == q.piece && !a.far && a.b == q.b
 	})
 }
 

@@ -68,8 +68,8 @@ func (c *Core) verifyFailed(e VerifyFailed) {
 	}
 	b.repairs++
 	for i := range b.pieces {
-		if p := &b.pieces[i]; p.by != c.cfg.Self {
-			b.suspects = append(b.suspects, suspect{piece: PieceIndex(i), hash: p.hash, by: p.by})
+		if by := b.by(PieceIndex(i)); by != c.cfg.Self {
+			b.suspects = append(b.suspects, suspect{piece: PieceIndex(i), hash: b.pieces[i].hash, by: by})
 		}
 	}
 	b.clear()
@@ -79,6 +79,7 @@ func (c *Core) verifyFailed(e VerifyFailed) {
 		b.silent = append(b.silent, id)
 		c.dropNeighbour(b, id)
 	}
+	c.greetAgain(b)
 	b.progressAt, b.renewAt, b.originDead = c.now, c.now, false
 	c.work(b)
 }
@@ -87,7 +88,7 @@ func (c *Core) verifyFailed(e VerifyFailed) {
 func (b *blob) attesters(self PeerID) []PeerID {
 	var ids []PeerID
 	for i := range b.pieces {
-		if by := b.pieces[i].by; by != self && by != "" && indexOf(ids, by) < 0 {
+		if by := b.by(PieceIndex(i)); by != self && by != "" && indexOf(ids, by) < 0 {
 			ids = append(ids, by)
 		}
 	}

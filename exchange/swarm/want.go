@@ -15,6 +15,7 @@ func (c *Core) wanted(e Wanted) {
 	if b.phase == held { // the driver would not ask if the store still had it
 		b.phase, b.opened = idle, false
 		b.clear()
+		c.greetAgain(b)
 	}
 	if !b.want {
 		b.origin, b.class, b.private, b.relayed = e.Origin, e.Class, e.Private, false
@@ -51,7 +52,7 @@ func (c *Core) sized(b *blob, size int64, from PeerID) {
 	if size < 0 || size > MaxBlobSize {
 		return
 	}
-	b.setSize(size, from, c.cfg.StripeBytes)
+	b.setSize(size, from, c.cfg.StripeBytes, c.rng)
 	c.open(b)
 	for _, n := range b.neighbours {
 		n.have = Bitmap{}
@@ -77,7 +78,7 @@ func (c *Core) search(b *blob) {
 		c.wantFrom(b, m)
 	}
 	for _, j := range slices.Clone(b.joiners) {
-		c.greet(b, j.ID)
+		c.greet(b, j.ID, chosen)
 	}
 	if len(c.members) > 1 {
 		b.searching = true
@@ -165,11 +166,12 @@ func (c *Core) sessionsFor(id PeerID) (unproven, all int) {
 
 // meet answers a Want by Hello, which tells the asker that this seed is on it.
 func (c *Core) meet(b *blob, from PeerID) {
-	n := c.addNeighbour(b, from)
+	n := c.addNeighbour(b, from, offered)
 	if n == nil {
+		c.send(from, Bye{Digest: b.digest, Full: true})
 		return
 	}
-	n.wants = true
+	c.setWants(b, n, true)
 	if n.greeted == 0 {
 		n.greeted = max(c.now, 1)
 		c.send(from, c.hello(b, false))
@@ -239,7 +241,10 @@ func (c *Core) readClosed(e ReadClosed) {
 func (c *Core) stored(e Held) {
 	b := c.blob(e.Digest)
 	if b.size != e.Size {
-		b.setSize(e.Size, "", c.cfg.StripeBytes)
+		for len(b.flights) > 0 {
+			c.cancelRequests(b, b.flights[0].piece)
+		}
+		b.setSize(e.Size, "", c.cfg.StripeBytes, c.rng)
 		for _, n := range b.neighbours {
 			n.have = Bitmap{}
 		}
@@ -304,7 +309,7 @@ func (c *Core) checkProgress(b *blob) {
 	}
 	still := c.now.Sub(b.progressAt)
 	c.probe(b, still)
-	if b.requests > 0 {
+	if len(b.flights) > 0 {
 		return
 	}
 	alone := b.origin.Zero() && c.discovered(b) && len(b.neighbours) == 0 // nobody has it, and nobody said where it comes from
@@ -389,8 +394,10 @@ func (c *Core) leave(b *blob) {
 	c.release(b, ScopeOrigin)
 	c.release(b, ScopeZone)
 	b.fetches = nil
+	for len(b.flights) > 0 {
+		c.cancelRequests(b, b.flights[0].piece)
+	}
 	for i := range b.pieces {
 		b.carriedBy(PieceIndex(i), 0)
-		c.cancelRequests(b, PieceIndex(i))
 	}
 }

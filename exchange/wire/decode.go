@@ -54,7 +54,7 @@ func (d *decoder) message(kind byte) swarm.Message {
 	case typeHave:
 		return swarm.Have{Digest: d.digest(), Load: d.byte(), Pieces: d.units()}
 	case typeBye:
-		return swarm.Bye{Digest: d.digest()}
+		return swarm.Bye{Digest: d.digest(), Full: d.flags(byeFull) != 0}
 	case typeJoin:
 		return swarm.Join{Digest: d.digest(), Want: d.flags(joinWant) != 0}
 	case typeMembers:

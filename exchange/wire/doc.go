@@ -25,7 +25,7 @@
 //	          bitmap: 1 byte 0 empty, 1 full, 2 followed by ceil(pieces/8) bytes, piece 0 in the lowest bit;
 //	          absent while the size is unknown; decodes to the number of pieces that the size gives
 //	Have    = digest, load byte, units
-//	Bye     = digest
+//	Bye     = digest, flags (1 full)
 //	Join    = digest, flags (1 want)
 //	Members = digest, number of members, and for each: id string, zone string
 //	Want    = digest, size, registry string, repository string

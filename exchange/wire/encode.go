@@ -32,6 +32,7 @@ const (
 	helloWant    = 2
 	helloReply   = 4
 
+	byeFull    = 1
 	joinWant   = 1
 	denialDone = 1
 )
@@ -58,6 +59,7 @@ func AppendMessage(dst []byte, m swarm.Message) ([]byte, error) {
 	case swarm.Bye:
 		e.byte(typeBye)
 		e.digest(m.Digest)
+		e.byte(flag(m.Full, byeFull))
 	case swarm.Join:
 		e.byte(typeJoin)
 		e.digest(m.Digest)

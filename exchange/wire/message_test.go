@@ -82,7 +82,7 @@ func genMessage(t *rapid.T) swarm.Message {
 	case 1:
 		return swarm.Have{Digest: d, Load: rapid.Byte().Draw(t, "load"), Pieces: genUnits(t, "pieces")}
 	case 2:
-		return swarm.Bye{Digest: d}
+		return swarm.Bye{Digest: d, Full: yes("full")}
 	case 3:
 		return swarm.Join{Digest: d, Want: yes("want")}
 	case 4:
