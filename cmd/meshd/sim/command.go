@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -126,7 +127,7 @@ func plot(dir string, scenarios int, results []*netsim.Result) error {
 
 // fileName turns the name of a run into one of a file: "table-20 layers[0].size=1.28GB" is table-20-layers0.size-1.28GB.
 func fileName(name string) string {
-	return strings.Map(func(r rune) rune {
+	safe := strings.Map(func(r rune) rune {
 		switch {
 		case r == ' ', r == '=', r == '/', r == '\\':
 			return '-'
@@ -135,4 +136,5 @@ func fileName(name string) string {
 		}
 		return r
 	}, name)
+	return cmp.Or(strings.TrimLeft(safe, "."), "scenario")
 }
