@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"image/color"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -98,22 +99,39 @@ func save(p *plot.Plot, file string) error {
 	return nil
 }
 
+// A picture in which the last host takes more than farApart bounds has a logarithmic axis, which begins at least
+// seconds at the earliest.
+const (
+	farApart = 8
+	least    = 1e-3
+)
+
 // plotCompletion draws which share of the hosts had finished when, and the bound.
 func plotCompletion(file string, results []*Result) error {
 	p := newPlot(results[0].Scenario+": hosts that are done", "seconds since the host's arrival", "share of the hosts")
 	p.Y.Max = 1.02
+	p.Legend.Top, p.Legend.Left = false, false
+	p.X.Min = math.Inf(1)
+	b := results[0].BoundS
 	for i, r := range results {
 		var points plotter.XYs
 		n := float64(r.Completed + r.Failed)
 		for k, t := range r.Curve {
+			t = max(t, least)
 			points = append(points, plotter.XY{X: t, Y: float64(k) / n}, plotter.XY{X: t, Y: float64(k+1) / n})
 		}
 		if err := addLine(p, i, r.System, points); err != nil {
 			return err
 		}
 	}
-	b := results[0].BoundS
-	p.X.Max = max(p.X.Max, b) * 1.03
+	first := p.X.Min
+	p.X.Min, p.X.Max = 0, max(p.X.Max, b)
+	if p.X.Max > farApart*b && b > least { // else what is near the bound would be one line
+		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+		p.X.Min = max(min(first, b)/2, least)
+		p.X.Max *= 2
+	}
+	p.X.Max *= 1.3 // room for the legend
 	return errorsFirst(addLine(p, len(ink)-2, "fluid bound", plotter.XYs{{X: b, Y: 0}, {X: b, Y: 1}}), func() error { return save(p, file) })
 }
 

@@ -274,6 +274,18 @@ func TestRivalsRefuseWhatTheyDoNotKnow(t *testing.T) {
 	}
 }
 
+// Pictures are drawn of runs that took far longer than the bound, in no time, or never ended.
+func TestPlotOfAnything(t *testing.T) {
+	for _, r := range []*Result{
+		{BoundS: 1, LastS: 90, Completed: 2, Curve: []float64{0, 90}}, {BoundS: 1, Completed: 1, Curve: []float64{0}},
+		{Completed: 1, Curve: []float64{5}}, {BoundS: 1, Failed: 3}, {},
+	} {
+		if err := r.Plot(t.TempDir()); err != nil {
+			t.Errorf("%+v: %v", r, err)
+		}
+	}
+}
+
 func TestOutput(t *testing.T) {
 	r := run(t, "zones: [{name: a, hosts: 3, seeds: 1}]\nlayers: [{size: 16MiB}]", Options{})
 	var b bytes.Buffer
