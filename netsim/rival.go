@@ -300,6 +300,9 @@ func (r *rival) play(ctx context.Context, system string, limit time.Duration, pr
 	var since swarm.Time
 	n := 0
 	err := r.run(ctx, swarm.Time(limit), func() (bool, error) {
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
 		if n++; n%256 != 0 || r.open == 0 {
 			return r.open == 0, nil
 		}

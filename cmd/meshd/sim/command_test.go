@@ -21,7 +21,7 @@ func TestInterrupted(t *testing.T) {
 		return file
 	}
 	quick := write("quick", "zones: [{name: a, hosts: 2}]\nlayers: [{size: 1MiB}]\n")
-	long := write("long", "zones: [{name: a, hosts: 300, seeds: 1}]\nlayers: [{size: 100GB}]\n")
+	long := write("long", "zones: [{name: a, hosts: 100, seeds: 1}]\nlayers: [{size: 20GB}]\n")
 	record := filepath.Join(dir, "record.jsonl")
 	for _, tc := range []struct {
 		name    string
