@@ -277,8 +277,11 @@ func TestRivalsRefuseWhatTheyDoNotKnow(t *testing.T) {
 // Pictures are drawn of runs that took far longer than the bound, in no time, or never ended.
 func TestPlotOfAnything(t *testing.T) {
 	for _, r := range []*Result{
-		{BoundS: 1, LastS: 90, Completed: 2, Curve: []float64{0, 90}}, {BoundS: 1, Completed: 1, Curve: []float64{0}},
-		{Completed: 1, Curve: []float64{5}}, {BoundS: 1, Failed: 3}, {},
+		{BoundS: 1, LastS: 90, Completed: 2, Curve: []float64{0, 90}},
+		{BoundS: 1, Completed: 1, Curve: []float64{0}},
+		{Completed: 1, Curve: []float64{5}},
+		{BoundS: 1, Failed: 3},
+		{},
 	} {
 		if err := r.Plot(t.TempDir()); err != nil {
 			t.Errorf("%+v: %v", r, err)
