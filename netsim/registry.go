@@ -76,7 +76,7 @@ func (h *host) fetch(a swarm.FetchOrigin) {
 	if h.w.t.nodes[h.id].lie == lieForge {
 		fl.flag |= wrong
 	}
-	rate := min(h.w.t.nodes[h.id].down, float64(h.w.t.s.Origin.Egress), fl.cap)
+	rate := min(h.w.t.nodes[h.id].down/float64(len(h.fetches)), float64(h.w.t.s.Origin.Egress), fl.cap)
 	begin := head - h.w.t.origin + c.ramp(h.w.t, h.now, size, 2*h.w.t.origin, rate)
 	h.out.net = append(h.out.net, command{at: h.now.Add(max(begin, time.Duration(h.w.width))), op: opStart, key: f.key, flow: fl})
 }

@@ -202,9 +202,20 @@ func (h *host) serve(xfer uint64) {
 	}
 	rtt := h.w.t.rtt(h.id, u.to)
 	f.cap = h.w.t.flowCap(rtt)
-	rate := min(h.w.t.nodes[h.id].up, h.w.t.nodes[u.to].down)
+	rate := min(h.w.t.nodes[h.id].up/float64(h.sending()), h.w.t.nodes[u.to].down)
 	extra := h.peers.at(u.to).ramp(h.w.t, h.now, n, rtt, rate)
 	h.out.net = append(h.out.net, command{at: h.now.Add(time.Duration(h.w.width) + extra), op: opStart, key: xfer, flow: f})
+}
+
+// sending counts the uploads under way.
+func (h *host) sending() int {
+	n := 0
+	for i := range h.uploads {
+		if h.uploads[i].active {
+			n++
+		}
+	}
+	return n
 }
 
 func (h *host) refuse(a swarm.RefusePiece) {
