@@ -133,10 +133,20 @@ func (c *Core) copies(q upload) int {
 	return n
 }
 
-// busyWait estimates when an upload slot will be free.
+// leastWait is the least time after which who was refused is to come back: some round trips of a zone.
+const leastWait = 5 * time.Millisecond
+
+// busyWait estimates when what is under way and waits now will be gone.
 func (c *Core) busyWait() time.Duration {
-	n := time.Duration(len(c.uploads.queue) + 1)
-	return min(max(n*c.pieceTime/2, 5*time.Millisecond), time.Second)
+	u := &c.uploads
+	if u.rate == 0 {
+		return leastWait
+	}
+	var bytes int64
+	for _, q := range u.queue {
+		bytes += q.bytes
+	}
+	return min(max(time.Duration(float64(bytes)/u.rate), leastWait), time.Second)
 }
 
 // serve lets waiting requests go.
