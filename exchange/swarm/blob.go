@@ -65,6 +65,7 @@ type blob struct {
 
 	// The swarm around it.
 	neighbours []*neighbour // ordered by id
+	lonelyAt   Time         // when others are looked for; 0: there are enough
 	arbiters   [2]arbiterSet
 	leases     leases   // kept for others
 	joiners    []joiner // told to others

@@ -159,7 +159,7 @@ func (c *Core) received(e Received) {
 	case Members:
 		if b := c.blobs[msg.Digest]; b != nil {
 			b.answered(e.From)
-			c.introduce(b, msg.Peers)
+			c.introduce(b, msg.Peers, chosen)
 			c.work(b)
 		}
 	case Want:
@@ -259,6 +259,7 @@ func (c *Core) work(b *blob) {
 	if b.want && b.phase == fetching {
 		c.expireAsked(b)
 		c.expireClaims(b)
+		c.seekNeighbours(b)
 		if b.opened {
 			c.pull(b)
 			c.importPieces(b)

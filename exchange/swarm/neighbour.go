@@ -52,7 +52,8 @@ func compareNeighbour(n *neighbour, id PeerID) int {
 type bond uint8
 
 const (
-	chosen  bond = iota // a rendezvous or a search named it
+	found   bond = iota // a search named it: it names the same few to all
+	chosen              // a rendezvous drew it for us
 	offered             // it greeted us, or asked a seed to bring the blob in
 	needed              // it holds what this node was denied to bring in itself
 )
@@ -74,7 +75,7 @@ func (c *Core) addNeighbour(b *blob, id PeerID, why bond) *neighbour {
 }
 
 // roomFor reports whether one more neighbour fits: half of Config.Neighbours are chosen, so that with those that choose
-// us there are that many; some may have more of them. Seeds always fit.
+// us there are that many in the mean; who has been there for long is chosen more often. Seeds always fit.
 func (c *Core) roomFor(b *blob, m *member, why bond) bool {
 	near, far := 0, 0
 	for _, n := range b.neighbours {
@@ -89,11 +90,11 @@ func (c *Core) roomFor(b *blob, m *member, why bond) bool {
 	case m.Seed:
 		return true
 	case m.Zone == c.cfg.Zone:
-		return near < c.cfg.Neighbours/2*[...]int{chosen: 1, offered: 3, needed: 4}[why]
+		return near < c.cfg.Neighbours/4*[...]int{found: 1, chosen: 2, offered: 12, needed: 16}[why]
 	case c.me.Seed:
 		return far < 2*c.cfg.Neighbours
 	}
-	return far < c.cfg.FarNeighbours*[...]int{chosen: 1, offered: 2, needed: 3}[why]
+	return far < c.cfg.FarNeighbours*[...]int{found: 1, chosen: 1, offered: 2, needed: 3}[why]
 }
 
 // dropNeighbour removes a peer from the neighbourhood: its pieces no longer count.
@@ -112,10 +113,40 @@ func (c *Core) dropNeighbour(b *blob, id PeerID) {
 			break
 		}
 	}
+	if n.near && b.nearby() < c.cfg.Neighbours/4 && b.lonelyAt == 0 {
+		b.lonelyAt = c.now.Add(lonely)
+	}
 	for _, f := range slices.Clone(b.flights) {
 		if f.to == n.m {
 			c.endRequest(b, f.piece, f.to)
 			c.emit(CancelPiece{To: id, Digest: b.digest, Piece: f.piece})
+		}
+	}
+}
+
+// lonely is how long a node that lost most of its neighbours waits for others to greet it before it asks for more.
+const lonely = 500 * time.Millisecond
+
+// nearby counts the neighbours of the zone.
+func (b *blob) nearby() int {
+	k := 0
+	for _, n := range b.neighbours {
+		if n.near {
+			k++
+		}
+	}
+	return k
+}
+
+// seekNeighbours asks for members of the swarm again after most neighbours were lost or had no room.
+func (c *Core) seekNeighbours(b *blob) {
+	if b.lonelyAt == 0 || c.now < b.lonelyAt {
+		return
+	}
+	b.lonelyAt = 0
+	if b.nearby() < c.cfg.Neighbours/4 {
+		for _, m := range c.arbiters(b, ScopeZone) {
+			c.join(b, m)
 		}
 	}
 }
@@ -303,13 +334,13 @@ func (c *Core) membersFor(b *blob, asker PeerID, zone string) []MemberRef {
 	return refs
 }
 
-// introduce greets the members that a rendezvous or a search named.
-func (c *Core) introduce(b *blob, refs []MemberRef) {
+// introduce greets members that a rendezvous or a search named, in an order of its own.
+func (c *Core) introduce(b *blob, refs []MemberRef, why bond) {
 	if !b.want {
 		return
 	}
-	for _, r := range refs {
-		c.greet(b, r.ID, chosen)
+	for _, i := range c.rng.Perm(len(refs)) {
+		c.greet(b, refs[i].ID, why)
 	}
 }
 

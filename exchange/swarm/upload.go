@@ -100,8 +100,8 @@ const (
 	turnCopied = 1 << 20
 )
 
-// turn ranks a waiting request; the least is served first. Among imports the piece that fewest have there goes first;
-// among pieces that others nearby could send too, the node that has fewest pieces: the last to finish is what counts.
+// turn ranks a waiting request; the least is served first, the oldest of equals. Among imports the piece that fewest have
+// there goes first.
 func (c *Core) turn(q upload) int {
 	n := c.copies(q)
 	switch {
@@ -109,9 +109,6 @@ func (c *Core) turn(q upload) int {
 		return turnImport + n
 	case n == 0:
 		return 0
-	}
-	if n := q.to.in(q.b); n != nil {
-		return turnCopied + n.count
 	}
 	return turnCopied
 }
@@ -153,6 +150,13 @@ func (c *Core) busyWait() time.Duration {
 func (c *Core) serve() {
 	u := &c.uploads
 	u.wake = 0
+	u.queue = slices.DeleteFunc(u.queue, func(q upload) bool {
+		gone := !q.b.have.Has(q.piece) // the proof of its blob failed meanwhile
+		if gone {
+			c.emit(RefusePiece{Xfer: q.xfer, Load: u.load()})
+		}
+		return gone
+	})
 	for len(u.queue) > 0 {
 		i := c.nextUpload()
 		if i < 0 {

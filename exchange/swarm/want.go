@@ -211,7 +211,7 @@ func (c *Core) providersFound(e ProvidersFound) {
 	if e.Done {
 		b.searching = false
 	}
-	c.introduce(b, e.Peers)
+	c.introduce(b, e.Peers, found)
 	c.work(b)
 }
 
