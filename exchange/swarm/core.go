@@ -19,9 +19,9 @@ type Core struct {
 	out []Action
 
 	me      *member
-	members []*member          // ordered by id; this node among them
-	byID    map[PeerID]*member // look-up only
-	epoch   uint64             // counts changes of members and their roles
+	members []*member // ordered by id; this node among them
+	byID    index
+	epoch   uint64 // counts changes of members and their roles
 
 	blobs map[digest.Digest]*blob // look-up only
 	order []*blob                 // in the order in which they were first heard of
@@ -42,7 +42,8 @@ func New(cfg Config, seed uint64) *Core {
 	c := &Core{cfg: cfg, rng: rand.New(rand.NewPCG(seed, hash64(string(cfg.Self)))), blobs: make(map[digest.Digest]*blob)}
 	c.me = newMember(Member{ID: cfg.Self, Zone: cfg.Zone, Seed: cfg.Seed})
 	c.members = []*member{c.me}
-	c.byID = map[PeerID]*member{cfg.Self: c.me}
+	c.byID.salt = c.rng.Uint64()
+	c.byID.put(c.me)
 	return c
 }
 

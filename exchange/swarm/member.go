@@ -30,14 +30,14 @@ func newMember(m Member) *member { return &member{Member: m, key: hash64(string(
 func compareMember(m *member, id PeerID) int { return strings.Compare(string(m.ID), string(id)) }
 
 // member returns a known member, nil if there is none.
-func (c *Core) member(id PeerID) *member { return c.byID[id] }
+func (c *Core) member(id PeerID) *member { return c.byID.get(id) }
 
 // seeMember adds or updates a member. A changed role moves arbiters: leases are told to the new ones.
 func (c *Core) seeMember(ev Member) {
 	i, ok := slices.BinarySearchFunc(c.members, ev.ID, compareMember)
 	if !ok {
 		c.members = slices.Insert(c.members, i, newMember(ev))
-		c.byID[ev.ID] = c.members[i]
+		c.byID.put(c.members[i])
 	} else {
 		old := c.members[i].Member
 		c.members[i].Member = ev
@@ -79,7 +79,7 @@ func (c *Core) loseMember(id PeerID) {
 		c.dropNeighbour(b, id)
 	}
 	c.members = slices.Delete(c.members, i, i+1)
-	delete(c.byID, id)
+	c.byID.remove(id)
 	c.rolesChanged()
 	for _, b := range c.order {
 		c.work(b)
