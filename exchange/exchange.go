@@ -76,8 +76,9 @@ type Exchange struct {
 
 // ban is a Quarantine under way.
 type ban struct {
-	until time.Time
-	why   swarm.Failure
+	refuse bool
+	until  time.Time
+	why    swarm.Failure
 }
 
 // New returns an Exchange that does nothing until Run. origin, providers and gossip may be nil: then there is no

@@ -96,16 +96,16 @@ func (x *Exchange) act(ctx context.Context, a swarm.Action) {
 	}
 }
 
-// quarantine isolates a peer for a time.
+// quarantine notes that a peer is not used for a time.
 func (x *Exchange) quarantine(a swarm.Quarantine) {
 	d := a.Until.Sub(x.now())
 	log.Warnw("peer quarantined", "peer", peer.ID(a.Peer), "dur", d, "err", failureText(a.Why))
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.banned[peer.ID(a.Peer)] = ban{until: time.Now().Add(d), why: a.Why}
+	x.banned[peer.ID(a.Peer)] = ban{until: time.Now().Add(d), why: a.Why, refuse: a.Refuse}
 }
 
-// isBanned reports whether a peer is in quarantine.
+// isBanned reports whether a peer is isolated: in quarantine, and refused.
 func (x *Exchange) isBanned(id peer.ID) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -114,7 +114,7 @@ func (x *Exchange) isBanned(id peer.ID) bool {
 		delete(x.banned, id)
 		return false
 	}
-	return ok
+	return ok && b.refuse
 }
 
 func failureText(f swarm.Failure) string {
@@ -137,6 +137,10 @@ func failureText(f swarm.Failure) string {
 		return "asked for blobs that do not exist"
 	case swarm.FailedAttestation:
 		return "signed hashes proved wrong"
+	case swarm.FailedBoast:
+		return "says it has pieces that it has not"
+	case swarm.FailedMute:
+		return "accepts requests and sends nothing"
 	}
 	return "unknown"
 }

@@ -103,12 +103,14 @@ type (
 		Digest digest.Digest
 		Reason GiveUpReason
 	}
-	// Quarantine isolates a peer until a time: the core has stopped using it, and the driver refuses its
-	// attestations and requests.
+	// Quarantine says that the core asks nothing of a peer until a time. With Refuse it is isolated: the driver refuses
+	// its attestations and requests.
 	Quarantine struct {
 		Peer  PeerID
 		Until Time
 		Why   Failure
+
+		Refuse bool
 	}
 )
 

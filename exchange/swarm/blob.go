@@ -61,6 +61,7 @@ type blob struct {
 	searching bool     // FindProviders is under way
 	asked     []asking // Join or Want without an answer yet
 	silent    []PeerID // did not answer in time: no arbiter, no seed for this blob
+	coaxed    Time     // they were asked again at
 	refused   []PeerID // seeds that cannot fetch it
 
 	// The swarm around it.
@@ -82,6 +83,9 @@ type blob struct {
 	originUntil   Time // not before this
 	originTries   int
 	lastOriginErr OriginErrorKind
+	outage        Time // the origin was out of reach; over after this
+	metFar        bool // a peer of another zone was a neighbour
+	begun         bool // a piece was seen, here or with a neighbour: who has the rest may come back, as may the origin
 	refusedUntil  Time // this seed refuses it unasked until then
 
 	// Trust.
@@ -102,10 +106,11 @@ type piece struct {
 
 // flight is a piece request under way.
 type flight struct {
-	piece PieceIndex
-	flows bool // bytes come
-	to    *member
-	at    Time
+	piece     PieceIndex
+	flows     bool // bytes come
+	to        *member
+	at        Time
+	overtaken uint8 // by how many later requests to the same zone, whose bytes come
 }
 
 // reader is a local reader: blocked at off, going to end.

@@ -64,6 +64,9 @@ type Config struct {
 	Probe time.Duration
 	// LastResort is the time without progress after which a node goes to the origin without a lease.
 	LastResort time.Duration
+	// Reunion is how long a zone that was cut off leaves the origin, once that answers, to those outside: they come back
+	// too, and have what it lacks.
+	Reunion time.Duration
 	// Stalled is the time without progress after which a session gives up.
 	Stalled time.Duration
 	// Linger is how long a session goes on without a local reader.
@@ -113,6 +116,7 @@ func DefaultConfig() Config {
 		SeedSilence:      3 * time.Second,
 		Probe:            3 * time.Second,
 		LastResort:       10 * time.Second,
+		Reunion:          5 * time.Second,
 		Stalled:          time.Minute,
 		Linger:           15 * time.Second,
 		Idle:             time.Minute,

@@ -33,6 +33,7 @@ type Core struct {
 	uploads   uploads
 	delivered *member       // sent the piece that is being handled
 	pieceTime time.Duration // EWMA of the time from request to last byte
+	farTime   time.Duration // the same of pieces from other zones
 	lastFetch uint32
 	sweptAt   Time // leases that have ended were dropped at
 }

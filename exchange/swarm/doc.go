@@ -59,7 +59,9 @@
 // # Trust
 //
 // A piece comes with the signed word of the node that read it from the origin (its attester). Bytes that do not match
-// it convict the sender. A blob of matching pieces that fails as a whole is fetched again from others, and the
+// it convict the sender. Who sends wrong bytes, none, or has not what it says is asked for nothing for a while, and
+// what it says it has does not count; it is served, and is the arbiter that it was, for what one node found out must not
+// change what all have to agree on. What it brought in, one of those that complain brings in again. A blob of matching pieces that fails as a whole is fetched again from others, and the
 // attesters whose hashes differ from the proven ones are isolated. See verify.go.
 //
 // The rules and their constants are from the project's distribution algorithm; the fluid bounds behind them from

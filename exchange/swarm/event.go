@@ -47,6 +47,10 @@ const (
 	FailedAttestation Failure = 8
 	// FailedWant: it asked a seed for a blob that its origin does not have.
 	FailedWant Failure = 9
+	// FailedBoast: it has not what it says, and says so again.
+	FailedBoast Failure = 10
+	// FailedMute: it accepts requests and does not begin to send, time after time.
+	FailedMute Failure = 11
 )
 
 type (

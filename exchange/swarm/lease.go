@@ -77,10 +77,11 @@ func (v *Verdict) deny(u uint32, holder PeerID, done bool) {
 	v.Denied = append(v.Denied, Denial{Units: Units{First: u, Count: 1}, Holder: holder, Done: done})
 }
 
-// noteLease records what a holder says of its unit. A word from another than the live holder changes nothing.
+// noteLease records what a holder says of its unit. A word from another than the live holder changes nothing, but that
+// a unit is of no use from whoever brought it in: it may then be brought in once more.
 func (c *Core) noteLease(b *blob, k leaseKey, from PeerID, s ClaimState) {
 	old, ok := b.leases[k]
-	if ok && old.holder != from && old.until > c.now && !old.done {
+	if c.hopeless(from) && s != ClaimRelease || ok && old.holder != from && old.until > c.now && !old.done {
 		return
 	}
 	switch s {
@@ -89,7 +90,7 @@ func (c *Core) noteLease(b *blob, k leaseKey, from PeerID, s ClaimState) {
 	case ClaimDone:
 		c.setLease(b, k, lease{holder: from, done: true, until: c.now.Add(c.cfg.Done)})
 	case ClaimRelease:
-		if ok && old.holder == from {
+		if ok && (old.holder == from || old.done) {
 			c.dropLease(b, k)
 		}
 	}
@@ -144,8 +145,11 @@ func (c *Core) sweepLeases() {
 
 // leaseOf returns who else holds a unit, if anybody does. A unit whose bytes this node has is done by it.
 func (c *Core) leaseOf(b *blob, k leaseKey, asker PeerID) (holder PeerID, done, ok bool) {
+	if c.hopeless(asker) {
+		return c.cfg.Self, false, true // what it brings in is of no use to us
+	}
 	l, found := b.leases[k]
-	if found && l.until > c.now && l.holder != asker && !c.shunned(l.holder) {
+	if found && l.until > c.now && l.holder != asker && !c.hopeless(l.holder) {
 		return l.holder, l.done, true
 	}
 	if asker != c.cfg.Self && b.opened && c.holdsUnit(b, k) {
@@ -186,9 +190,10 @@ func (c *Core) claimed(b *blob, from PeerID, cl Claim) {
 
 // A claim is this node's own view of one unit: what it asked of the arbiter and what it was told.
 type claim struct {
-	state claimState
-	at    Time   // asked or granted at; when denied: to be claimed again after this
-	node  PeerID // pending: the arbiter asked; denied: the holder
+	state      claimState
+	complained bool   // asked again: the holder is of no use
+	at         Time   // asked or granted at; when denied: to be claimed again after this
+	node       PeerID // pending: the arbiter asked; denied: the holder
 }
 
 type claimState uint8
@@ -291,17 +296,47 @@ func (c *Core) judged(b *blob, from PeerID, v Verdict) {
 	if len(back) > 0 && from != c.cfg.Self {
 		c.send(from, Claim{Digest: b.digest, Scope: v.Scope, State: ClaimRelease, Units: runs(back)})
 	}
+	var useless []uint32
 	for _, d := range v.Denied {
 		each([]Units{d.Units}, func(u uint32) {
 			if cl := b.claimOf(v.Scope, u); cl != nil && cl.state == pending && cl.node == from {
-				*cl = claim{state: denied, at: c.now.Add(c.cfg.ClaimRetry), node: d.Holder}
-				if c.shunned(d.Holder) { // who has it is of no use to us: bring it in again
-					*cl = claim{state: granted, at: c.now}
+				again := d.Done && !cl.complained && c.hopeless(d.Holder)
+				*cl = claim{state: denied, at: c.now.Add(c.cfg.ClaimRetry), node: d.Holder, complained: again}
+				if again && b.want {
+					useless = append(useless, u)
 				}
 			}
 		})
 		if b.want && d.Holder != c.cfg.Self {
 			c.greet(b, d.Holder, needed)
+		}
+	}
+	for _, u := range useless {
+		c.complain(b, v.Scope, from, u)
+	}
+}
+
+// complain tells an arbiter that whoever brought a unit in is of no use, and claims it: one of those that say so brings it in
+// again. Of what a useless arbiter says it has itself the next in rank decides.
+func (c *Core) complain(b *blob, s Scope, to PeerID, u uint32) {
+	if c.hopeless(to) {
+		set := slices.DeleteFunc(slices.Clone(c.arbiters(b, s)), c.useless)
+		to = c.cfg.Self
+		if m := top(b.key^unitKey(s, u), set); m != nil {
+			to = m.ID
+		}
+	}
+	*b.claimOf(s, u) = claim{state: pending, complained: true, at: c.now, node: to}
+	b.pending = append(b.pending, unitOf{s, u})
+	if s == ScopeZone {
+		b.importing = append(b.importing, PieceIndex(u))
+	}
+	for _, state := range []ClaimState{ClaimRelease, ClaimWant} {
+		msg := Claim{Digest: b.digest, Scope: s, State: state, Units: []Units{{First: u, Count: 1}}}
+		if to != c.cfg.Self {
+			c.send(to, msg)
+		} else if v := c.arbitrate(b, to, msg); state == ClaimWant {
+			c.judged(b, to, v)
 		}
 	}
 }
@@ -316,9 +351,8 @@ func (c *Core) expireClaims(b *blob) {
 		if c.now.Sub(cl.at) < c.cfg.ClaimTimeout {
 			return false
 		}
-		if indexOf(b.silent, cl.node) < 0 && cl.node != c.cfg.Self {
-			b.silent = append(b.silent, cl.node)
-			b.renewAt = c.now
+		if cl.node != c.cfg.Self {
+			c.ignore(b, cl.node)
 		}
 		*cl = claim{}
 		return true

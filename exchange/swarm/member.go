@@ -15,14 +15,16 @@ type member struct {
 	near    *neighbour // its neighbourhoods with this node, one for each blob
 	leases  int32      // that this node keeps for it as arbiter
 	asked   int32      // piece requests of ours under way at it
+	mute    int        // requests in a row of which not a byte came
 	backoff Time       // no request before this
 	slow    float32    // EWMA of observed over expected time of a piece, at least 1
 	load    uint8      // uploads that it last reported
 
 	penalty     float64 // points at penaltyAt, decaying
 	penaltyAt   Time
-	strikes     int // quarantines so far, forgotten after an hour without one
-	isolatedTil Time
+	strikes     int  // quarantines so far, forgotten after an hour without one
+	uselessTil  Time // nothing is asked of it before
+	isolatedTil Time // nor has it anything to say or to ask
 }
 
 func newMember(m Member) *member { return &member{Member: m, key: hash64(string(m.ID)), slow: 1} }
@@ -89,7 +91,7 @@ func (c *Core) loseMember(id PeerID) {
 // Penalty points by failure (ALGORITHM 2.e).
 func points(why Failure) float64 {
 	switch why {
-	case FailedHash:
+	case FailedHash, FailedBoast, FailedMute:
 		return 4
 	case FailedProtocol, FailedAttestation:
 		return 8
@@ -101,7 +103,7 @@ func points(why Failure) float64 {
 	return 0
 }
 
-// penalise adds points to a peer and isolates it once they reach Config.QuarantinePoints: for 30 s, doubled
+// penalise adds points to a peer and puts it in quarantine once they reach Config.QuarantinePoints: for 30 s, doubled
 // with each time, at most 30 min.
 func (c *Core) penalise(id PeerID, why Failure) {
 	m := c.member(id)
@@ -112,29 +114,62 @@ func (c *Core) penalise(id PeerID, why Failure) {
 	half := float64(c.now.Sub(m.penaltyAt)) / float64(c.cfg.PenaltyHalfLife)
 	m.penalty = m.penalty*math.Exp2(-half) + p
 	m.penaltyAt = c.now
-	if m.penalty < c.cfg.QuarantinePoints || c.isolated(m) {
+	if m.penalty < c.cfg.QuarantinePoints || c.useless(m) && why != FailedProtocol || c.isolated(m) {
 		return
 	}
-	if c.now.Sub(m.isolatedTil) > time.Hour {
+	if c.now.Sub(m.uselessTil) > time.Hour {
 		m.strikes = 0
 	}
-	c.isolate(m, min(30*time.Second<<min(m.strikes, 10), 30*time.Minute), why)
+	d := min(30*time.Second<<min(m.strikes, 10), 30*time.Minute)
+	if why == FailedProtocol || why == FailedWant {
+		c.isolate(m, d, why)
+	} else {
+		c.disbelieve(m, d, why)
+	}
 	m.strikes++
 	m.penalty = 0
 }
 
-// isolate stops all use of a peer as a provider for d.
+// disbelieve lets nothing that a peer says it has count for d, and asks it for nothing. It is served and keeps its other
+// duties: it may not know what is wrong with it, left alone it would take everything from the origin, and
+// what is one node's own view must not change who is whose arbiter.
+func (c *Core) disbelieve(m *member, d time.Duration, why Failure) {
+	m.uselessTil = c.now.Add(d)
+	c.emit(Quarantine{Peer: m.ID, Until: m.uselessTil, Why: why})
+	for _, b := range c.order {
+		n := m.in(b)
+		if n == nil {
+			continue
+		}
+		b.forgetHave(n)
+		b.mineStale = true
+		c.cancelAt(b, m)
+		b.wake = c.now
+	}
+}
+
+// isolate stops all dealings with a peer for d.
 func (c *Core) isolate(m *member, d time.Duration, why Failure) {
 	m.isolatedTil = c.now.Add(d)
-	c.emit(Quarantine{Peer: m.ID, Until: m.isolatedTil, Why: why})
+	m.uselessTil = max(m.uselessTil, m.isolatedTil)
+	c.emit(Quarantine{Peer: m.ID, Until: m.isolatedTil, Why: why, Refuse: true})
 	c.rolesChanged() // it is no arbiter either
 	c.uploads.drop(m.ID)
 }
 
 func (c *Core) isolated(m *member) bool { return m.isolatedTil > c.now }
 
+// useless reports whether nothing is to be had of a peer.
+func (c *Core) useless(m *member) bool { return m.uselessTil > c.now }
+
 // shunned reports whether a peer is known and isolated.
 func (c *Core) shunned(id PeerID) bool {
 	m := c.member(id)
 	return m != nil && c.isolated(m)
+}
+
+// hopeless reports whether a peer is known and nothing is to be had of it.
+func (c *Core) hopeless(id PeerID) bool {
+	m := c.member(id)
+	return m != nil && c.useless(m)
 }

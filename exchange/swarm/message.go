@@ -35,7 +35,7 @@ const (
 	ClaimWant    ClaimState = 1 // may I?
 	ClaimHeld    ClaimState = 2 // I am on it: renews the lease, or tells a new arbiter of it
 	ClaimDone    ClaimState = 3 // it is here: ask me for it
-	ClaimRelease ClaimState = 4 // I gave up: let another
+	ClaimRelease ClaimState = 4 // I gave up, or whoever has brought it in is of no use: let another
 )
 
 // Units is a run of Count units from First: stripes in ScopeOrigin, pieces in ScopeZone.

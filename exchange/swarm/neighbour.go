@@ -16,6 +16,8 @@ type neighbour struct {
 	replied bool
 	probed  Time // asked for a sign of life at; 0: not asked
 	heard   Time // last message about the blob
+	doubted bool // it had not what it said, and was asked again
+	sworn   Time // it answered that at; 0: never doubted
 	wants   bool
 	have    Bitmap // of length 0 until it told the blob's size
 	count   int    // of have
@@ -70,6 +72,12 @@ func (c *Core) addNeighbour(b *blob, id PeerID, why bond) *neighbour {
 	i, _ := slices.BinarySearchFunc(b.neighbours, id, compareNeighbour)
 	n := &neighbour{m: m, b: b, next: m.near, near: m.Zone == c.cfg.Zone}
 	m.near = n
+	if !n.near {
+		if c.marooned(b) { // no longer: there is one to ask for what was to be had of the origin as the last resort
+			b.bypass, b.progressAt = false, c.now
+		}
+		b.metFar = true
+	}
 	b.neighbours = slices.Insert(b.neighbours, i, n)
 	return n
 }
@@ -116,12 +124,13 @@ func (c *Core) dropNeighbour(b *blob, id PeerID) {
 	if n.near && b.nearby() < c.cfg.Neighbours/4 && b.lonelyAt == 0 {
 		b.lonelyAt = c.now.Add(lonely)
 	}
-	for _, f := range slices.Clone(b.flights) {
-		if f.to == n.m {
-			c.endRequest(b, f.piece, f.to)
-			c.emit(CancelPiece{To: id, Digest: b.digest, Piece: f.piece})
-		}
-	}
+	c.cancelAt(b, n.m)
+}
+
+// forgetHave lets nothing count that a neighbour said it has.
+func (b *blob) forgetHave(n *neighbour) {
+	b.count(n, -1)
+	n.have, n.count = NewBitmap(len(b.pieces)), 0
 }
 
 // lonely is how long a node that lost most of its neighbours waits for others to greet it before it asks for more.
@@ -204,6 +213,7 @@ func (c *Core) helloed(b *blob, from PeerID, h Hello) {
 		return
 	}
 	b.active = c.now
+	c.heardFrom(b, from)
 	n.replied, n.heard, n.m.load = true, c.now, h.Load
 	c.setWants(b, n, h.Want)
 	b.answered(from)
@@ -212,6 +222,9 @@ func (c *Core) helloed(b *blob, from PeerID, h Hello) {
 	}
 	b.noRange = b.noRange || h.NoRange
 	c.setHave(b, n, h)
+	if n.doubted {
+		n.doubted, n.sworn = false, max(c.now, 1)
+	}
 	if !h.Reply {
 		c.send(from, c.hello(b, true))
 	}
@@ -222,8 +235,9 @@ func (c *Core) helloed(b *blob, from PeerID, h Hello) {
 func (c *Core) setHave(b *blob, n *neighbour, h Hello) {
 	b.count(n, -1)
 	n.have = NewBitmap(len(b.pieces))
-	if h.Size == b.size && h.Have.Len() == len(b.pieces) {
+	if h.Size == b.size && h.Have.Len() == len(b.pieces) && !c.useless(n.m) {
 		n.have = h.Have.Clone()
+		b.begun = b.begun || n.have.Count() > 0
 	}
 	b.count(n, 1)
 }
@@ -235,14 +249,17 @@ func (c *Core) told(b *blob, from *member, h Have) {
 		return
 	}
 	from.load, n.heard = h.Load, c.now
-	if int(h.Load) < c.cfg.UploadSlots {
+	if int(h.Load) < c.cfg.UploadSlots && from.mute == 0 {
 		from.backoff = 0
 	}
+	if c.useless(from) {
+		return
+	}
 	if n.have.Len() != len(b.pieces) {
-		b.count(n, -1)
-		n.have = NewBitmap(len(b.pieces))
+		b.forgetHave(n)
 	}
 	offers := false
+	b.begun = true
 	each(h.Pieces, func(u uint32) {
 		if i := PieceIndex(u); int(u) < len(b.pieces) && !n.have.Has(i) {
 			n.have.Set(i)
@@ -354,8 +371,7 @@ func (c *Core) expireAsked(b *blob) {
 	for _, a := range slices.Clone(b.asked) {
 		if c.now.Sub(a.at) >= c.patience(a) {
 			b.answered(a.id)
-			b.silent = append(b.silent, a.id)
-			b.renewAt = c.now
+			c.ignore(b, a.id)
 		}
 	}
 }

@@ -20,6 +20,9 @@ func (c *Core) fromOrigin(b *blob) {
 		return
 	}
 	group, in := c.fetchGroup(b)
+	if c.marooned(b) && !b.bypass {
+		return
+	}
 	switch {
 	case !in && !b.bypass:
 	case b.size < 0:
@@ -241,14 +244,23 @@ func (c *Core) originSized(e OriginSized) {
 			c.giveUp(b, GaveUpOrigin) // larger than any blob may be
 			return
 		}
+	}
+	c.work(b)
+}
+
+// measureFetches says which pieces a request brings that was made before the size was known, whoever told it since.
+func (c *Core) measureFetches(b *blob) {
+	for _, f := range b.fetches {
+		if f.count > 0 {
+			continue
+		}
 		f.count = len(b.pieces)
-		if e.Ranges && f.bytes > 0 {
+		if !b.noRange && f.bytes > 0 {
 			f.count = min(f.count, int(f.bytes/b.layout.PieceSize))
 		}
 		c.carry(b, f)
 		c.coverStripes(b, f)
 	}
-	c.work(b)
 }
 
 // widen makes a fetch that turns out to bring the whole blob carry all of it.
@@ -291,6 +303,7 @@ func (c *Core) originPiece(e OriginPiece) {
 	}
 	b.rests(e.Piece, e.Hash, c.cfg.Self)
 	b.originTries = 0
+	b.outage = min(b.outage, c.now.Add(c.cfg.Reunion))
 	if f := c.fetchOf(b, e.Fetch); f != nil && int(e.Piece) == int(f.first)+f.count-1 {
 		f.ended = true
 	}
@@ -316,6 +329,12 @@ func (c *Core) endFetch(b *blob, f *fetch) {
 		}
 	}
 	c.tell(b, ScopeZone, ClaimRelease, list)
+}
+
+// marooned reports whether the zone is cut off: no peer of another zone is left where there were some, and the origin
+// is, or was until a moment ago, out of reach too. When it comes back so will they, with what they have brought out of it.
+func (c *Core) marooned(b *blob) bool {
+	return b.metFar && c.now < b.outage && !slices.ContainsFunc(b.neighbours, func(n *neighbour) bool { return !n.near })
 }
 
 func (c *Core) originDone(e OriginDone) {
@@ -347,7 +366,10 @@ func (c *Core) originFailed(e OriginFailed) {
 		b.originTries++
 		wait := max(c.cfg.OriginBackoff<<min(b.originTries-1, 10), e.RetryAfter)
 		b.originUntil = c.now.Add(min(wait, 30*time.Second))
-		b.originDead = b.originTries > c.cfg.OriginRetries
+		b.originDead = b.originTries > c.cfg.OriginRetries && (b.relayed || !b.begun)
+		if e.Kind == OriginUnreachable {
+			b.outage = never
+		}
 	}
 	if len(b.fetches) == 0 {
 		c.release(b, ScopeOrigin)

@@ -56,12 +56,18 @@ func (c *Core) asking(b *blob) int { return len(b.flights) }
 
 // usable reports whether a neighbour may be asked for a piece now.
 func (c *Core) usable(n *neighbour) bool {
-	return int(n.m.asked) < c.cfg.PerProvider && c.now >= n.m.backoff && !c.isolated(n.m)
+	limit := c.cfg.PerProvider
+	if n.m.mute > 0 {
+		limit = 1
+	}
+	return int(n.m.asked) < limit && c.now >= n.m.backoff && !c.useless(n.m)
 }
 
 // cost is the expected time at a provider, in units of one piece's time: its queue and ours at it, scaled by how
-// slow it has been.
-func cost(n *neighbour) float32 { return float32(1+int32(n.m.load)+n.m.asked) * n.m.slow }
+// slow it has been. Who left the last request without a byte comes after all others.
+func cost(n *neighbour) float32 {
+	return float32(1+int32(n.m.load)+n.m.asked)*n.m.slow + float32(1000*n.m.mute)
+}
 
 // provider returns the best usable neighbour that has a piece: least cost, then least RTT, then least id.
 func (c *Core) provider(b *blob, p PieceIndex, near bool, not PeerID) *neighbour {
@@ -151,15 +157,18 @@ func (c *Core) request(b *blob, p PieceIndex, n *neighbour) {
 	b.flights = append(b.flights, flight{piece: p, to: n.m, at: c.now})
 	b.avail.busy.Set(p)
 	n.m.asked++
-	c.emit(RequestPiece{To: n.m.ID, Digest: b.digest, Piece: p, Timeout: c.timeout()})
+	c.emit(RequestPiece{To: n.m.ID, Digest: b.digest, Piece: p, Timeout: c.timeout(n.near)})
 }
 
 // timeout is how long a request may take: many times what pieces took so far.
-func (c *Core) timeout() time.Duration {
-	if c.pieceTime == 0 {
+func (c *Core) timeout(near bool) time.Duration {
+	switch {
+	case c.pieceTime == 0:
 		return 15 * time.Second
+	case near:
+		return min(max(24*c.pieceTime, 5*time.Second), 30*time.Second)
 	}
-	return min(max(24*c.pieceTime, 5*time.Second), 30*time.Second)
+	return min(max(24*c.farTime, 15*time.Second), time.Minute)
 }
 
 // hedgeAge is the age at which a request is old (ALGORITHM 2.d: twice a full queue of pieces, and 50 ms).
@@ -177,6 +186,7 @@ func (c *Core) hedgeAge(b *blob) time.Duration {
 // hedge asks a second provider for pieces whose request is old. The first that comes wins.
 func (c *Core) hedge(b *blob) {
 	age := c.hedgeAge(b)
+	c.giveUpMute(b, age)
 	for _, f := range b.flights {
 		if c.now.Sub(f.at) < age {
 			return // the oldest come first
@@ -186,11 +196,64 @@ func (c *Core) hedge(b *blob) {
 		}
 		if n := c.provider(b, f.piece, true, f.to.ID); n != nil {
 			c.request(b, f.piece, n)
-		} else if c.now.Sub(f.at) > max(4*age, 4*time.Second) {
+		} else if c.now.Sub(f.at) > max(4*age, 2*c.farPatience()) {
 			if n := c.provider(b, f.piece, false, f.to.ID); n != nil {
 				c.request(b, f.piece, n)
 			}
 		}
+	}
+}
+
+// maxMute is how often in a row a peer of the own zone may leave a request without a byte before what it has does not count.
+const maxMute = 3
+
+// maxOvertakes is how many later requests to the same zone may bring bytes before one that brings none is taken back. Time
+// alone says little: where the pipe between zones is full all wait.
+const maxOvertakes = 3
+
+// giveUpMute takes back requests of which no byte has come in a time in which the longest queue would have passed: a process
+// that hangs, or means to, accepts and sends nothing. Nothing was sent, so nothing comes twice.
+func (c *Core) giveUpMute(b *blob, age time.Duration) {
+	for i := 0; i < len(b.flights) && c.now.Sub(b.flights[i].at) >= c.cfg.HedgeFloor; {
+		f := b.flights[i]
+		old := max(age, 2*c.cfg.HedgeFloor)
+		switch {
+		case f.to.Zone == c.cfg.Zone:
+			old = age
+		case f.overtaken < maxOvertakes:
+			old = c.farPatience()
+		}
+		if f.flows || c.now.Sub(f.at) < old {
+			i++
+			continue
+		}
+		c.endRequest(b, f.piece, f.to)
+		c.emit(CancelPiece{To: f.to.ID, Digest: b.digest, Piece: f.piece})
+		c.muteAgain(f.to, max(age, c.now.Sub(f.at)))
+		i = 0
+	}
+}
+
+// farPatience is the age at which a request to another zone is old.
+func (c *Core) farPatience() time.Duration {
+	if c.farTime == 0 {
+		return 4 * time.Second
+	}
+	return max(8*c.farTime, 2*time.Second)
+}
+
+// muteAgain leaves a peer that did not begin to send alone for a while, longer each time.
+func (c *Core) muteAgain(m *member, age time.Duration) {
+	if c.now < m.backoff && m.mute > 0 {
+		return // another request to it, made at the same time
+	}
+	m.backoff = c.now.Add(age << m.mute)
+	if m.mute++; m.mute < maxMute {
+		return
+	}
+	m.mute = maxMute - 1
+	if m.Zone == c.cfg.Zone {
+		c.penalise(m.ID, FailedMute)
 	}
 }
 
@@ -229,6 +292,19 @@ func (c *Core) cancelRequests(b *blob, p PieceIndex) {
 		}
 		c.endRequest(b, p, f.to)
 		c.emit(CancelPiece{To: f.to.ID, Digest: b.digest, Piece: p})
+	}
+}
+
+// cancelAt ends what is under way at a peer.
+func (c *Core) cancelAt(b *blob, m *member) {
+	for i := 0; i < len(b.flights); {
+		f := b.flights[i]
+		if f.to != m {
+			i++
+			continue
+		}
+		c.endRequest(b, f.piece, m)
+		c.emit(CancelPiece{To: m.ID, Digest: b.digest, Piece: f.piece})
 	}
 }
 
@@ -315,7 +391,7 @@ func (c *Core) ownImports(b *blob) Bitmap {
 	if b.mineStale {
 		b.mineStale, b.mine = false, FullBitmap(len(b.pieces))
 		for _, n := range b.neighbours {
-			if n.near && n.wants {
+			if n.near && n.wants && !c.useless(n.m) {
 				c.shareImports(b, n)
 			}
 		}
@@ -342,7 +418,7 @@ func (c *Core) setWants(b *blob, n *neighbour, wants bool) {
 	}
 	n.wants = wants
 	switch {
-	case !n.near:
+	case !n.near || c.useless(n.m):
 	case wants:
 		c.shareImports(b, n)
 	default:
@@ -359,6 +435,11 @@ func (c *Core) started(e PieceStarted) {
 	if i := b.flightOf(e.Piece, c.member(e.From)); i >= 0 && !b.flights[i].flows {
 		b.flights[i].flows = true
 		b.flowing++
+		for k := range i {
+			if f := &b.flights[k]; f.to.Zone == b.flights[i].to.Zone && f.overtaken < maxOvertakes {
+				f.overtaken++
+			}
+		}
 	}
 }
 
@@ -400,6 +481,13 @@ func (c *Core) timed(m *member, took time.Duration) {
 	}
 	slow := max(1, float32(took)/float32(max(c.pieceTime, time.Millisecond))/float32(m.load+1))
 	m.slow += 0.3 * (slow - m.slow)
+	m.mute = 0
+	if m.Zone != c.cfg.Zone {
+		if c.farTime == 0 {
+			c.farTime = took
+		}
+		c.farTime += (took - c.farTime) * 3 / 10
+	}
 	c.pieceTime += (took - c.pieceTime) * 3 / 10
 }
 
@@ -411,7 +499,7 @@ func (c *Core) got(b *blob, i PieceIndex) {
 	b.have.Set(i)
 	b.missing--
 	b.progressAt = c.now
-	b.bypass = false
+	b.bypass, b.begun = false, true
 	b.news = append(b.news, i)
 	if b.flushAt == 0 {
 		b.flushAt = max(c.now, b.flushed.Add(c.cfg.HaveBatch)) // at once after a pause: others wait for something to pass on
@@ -422,15 +510,25 @@ func (c *Core) got(b *blob, i PieceIndex) {
 func (c *Core) failed(e PieceFailed) {
 	b := c.blobs[e.Digest]
 	m := c.member(e.From)
-	if b == nil || m == nil || int(e.Piece) >= len(b.pieces) || !c.endRequest(b, e.Piece, m) {
+	if b == nil || m == nil || int(e.Piece) >= len(b.pieces) {
 		return
 	}
+	i := b.flightOf(e.Piece, m)
+	if i < 0 {
+		return
+	}
+	asked := b.flights[i].at
+	c.endRequest(b, e.Piece, m)
 	n := m.in(b)
 	switch e.Why {
 	case FailedBusy:
 		m.load = e.Load
 		m.backoff = c.now.Add(time.Duration(float64(max(e.Wait, 5*time.Millisecond)) * (0.5 + c.rng.Float64())))
-	case FailedNotFound, FailedDistrusted, FailedHash, FailedProtocol:
+	case FailedNotFound:
+		if n != nil {
+			c.doubt(b, n, asked)
+		}
+	case FailedDistrusted, FailedHash, FailedProtocol:
 		if n != nil && n.have.Has(e.Piece) {
 			n.have.Clear(e.Piece)
 			n.count--
@@ -448,6 +546,21 @@ func (c *Core) failed(e PieceFailed) {
 	} else {
 		c.work(b)
 	}
+}
+
+// doubt handles a peer that has not what it said it has. What it said no longer counts and it is asked again; if what
+// it says then is not so either, it boasts. Boasts do harm: what somebody nearby has is neither imported nor fetched.
+func (c *Core) doubt(b *blob, n *neighbour, asked Time) {
+	if n.sworn != 0 && asked >= n.sworn {
+		c.penalise(n.m.ID, FailedBoast)
+		return
+	}
+	if n.have.Count() == 0 {
+		return
+	}
+	n.doubted = true
+	b.forgetHave(n)
+	c.send(n.m.ID, c.hello(b, false))
 }
 
 // shun takes an isolated peer out of all neighbourhoods.

@@ -121,7 +121,7 @@ func (c *Core) willingSeeds(b *blob) []*member {
 	}
 	var out []*member
 	for _, m := range c.seeds {
-		ok := !slices.Contains(b.refused, m.ID) && !slices.Contains(b.silent, m.ID) && !c.isolated(m)
+		ok := !slices.Contains(b.refused, m.ID) && !slices.Contains(b.silent, m.ID) && !c.useless(m)
 		if ok && (m != c.me || !b.originDead) {
 			out = append(out, m)
 		}

@@ -16,8 +16,8 @@ import (
 // TestScripts replays the stories in testdata and compares every action of every node. With -rewrite the files are
 // written anew: read the difference, and commit it only if you know what caused it.
 //
-// Commands: blob size=MiB [norange] [corrupt]; node zone=Z [seed] [bad] [liar] [slow=FACTOR]; want NODE...;
-// preheat NODE...; read NODE off=MiB; kill NODE; stop NODE; cut A B; heal A B; run for=DURATION; status.
+// Commands: blob size=MiB [norange] [corrupt]; node zone=Z [seed] [bad] [liar] [boast] [mute] [slow=FACTOR]; want NODE...;
+// preheat NODE...; read NODE off=MiB; kill NODE; stop NODE; cut A B; heal A B; origin up|down; run for=DURATION; status.
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/stories", func(t *testing.T, path string) {
 		var s story
@@ -56,6 +56,11 @@ func (s *story) run(t *testing.T, d *datadriven.TestData) string {
 			t.Fatal(err)
 		}
 		s.net.Run(s.net.Now() + length)
+	case "origin":
+		s.net.Origin.Fail = 0
+		if d.HasArg("down") {
+			s.net.Origin.Fail = swarm.OriginUnreachable
+		}
 	case "status":
 		return s.status()
 	case "cut", "heal":
@@ -75,6 +80,7 @@ func (s *story) addNode(t *testing.T, d *datadriven.TestData) {
 	d.MaybeScanArgs(t, "zone", &zone)
 	nd := s.net.Add(zone, d.HasArg("seed"))
 	nd.Bad, nd.Liar = d.HasArg("bad"), d.HasArg("liar")
+	nd.Boast, nd.Mute = d.HasArg("boast"), d.HasArg("mute")
 	var slow int
 	if d.MaybeScanArgs(t, "slow", &slow) {
 		nd.Slow = float64(slow)

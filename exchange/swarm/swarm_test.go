@@ -300,3 +300,54 @@ func TestReplay(t *testing.T) {
 		t.Error("empty transcript")
 	}
 }
+
+// A seed asks the origin for the start of a blob before it knows the size, and hears the size from a peer before the origin
+// answers. What is on its way is not asked for again.
+func TestSizeFromAPeerWhileTheOriginAnswers(t *testing.T) {
+	cfg := swarm.DefaultConfig()
+	cfg.Self, cfg.Zone, cfg.Seed = "seed", "a", true
+	core := swarm.New(cfg, 1)
+	n := swarmtest.New(64 * mib)
+	now := swarm.Time(0)
+	fetched := map[swarm.PieceIndex]bool{}
+	step := func(ev swarm.Event) {
+		now = now.Add(50 * time.Millisecond)
+		for _, a := range core.Step(now, ev, nil) {
+			f, ok := a.(swarm.FetchOrigin)
+			if !ok {
+				continue
+			}
+			count := f.Count
+			if f.Bytes > 0 {
+				count = uint32(f.Bytes / swarm.LayoutOf(n.Size).PieceSize)
+			}
+			for i := range count {
+				if p := f.First + swarm.PieceIndex(i); fetched[p] {
+					t.Fatalf("piece %d is fetched twice", p)
+				} else {
+					fetched[p] = true
+				}
+			}
+		}
+	}
+	for _, id := range []swarm.PeerID{"x", "y"} {
+		step(swarm.Member{ID: id, Zone: "a"})
+	}
+	step(swarm.Received{From: "x", Msg: swarm.Want{Digest: n.Digest, Size: n.Size, Origin: swarm.OriginRef{Registry: "r", Repository: "p"}}})
+	step(swarm.Tick{})
+	step(swarm.Received{From: "y", Msg: swarm.Hello{Digest: n.Digest, Size: n.Size, Want: true, Have: oneOf(128)}})
+	step(swarm.Held{Digest: n.Digest, Size: n.Size, Have: swarm.NewBitmap(128)})
+	step(swarm.OriginSized{Digest: n.Digest, Fetch: 1, Size: n.Size, Ranges: true})
+	for range 50 {
+		step(swarm.Tick{})
+	}
+	if len(fetched) == 0 {
+		t.Fatal("nothing was fetched")
+	}
+}
+
+func oneOf(n int) swarm.Bitmap {
+	b := swarm.NewBitmap(n)
+	b.Set(swarm.PieceIndex(n - 1))
+	return b
+}

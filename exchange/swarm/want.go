@@ -36,6 +36,7 @@ func (c *Core) begin(b *blob, size int64) {
 	b.wantedAt, b.progressAt, b.lastRead, b.renewAt = c.now, c.now, c.now, c.now
 	b.refused, b.silent, b.asked, b.suspects = nil, nil, nil, nil
 	b.originDead, b.originTries, b.originUntil, b.bypass, b.repairs = false, 0, 0, false, 0
+	b.outage, b.metFar, b.begun = 0, false, b.have.Count() > 0
 	switch {
 	case b.size < 0 && size >= 0:
 		c.sized(b, size, "")
@@ -60,6 +61,7 @@ func (c *Core) sized(b *blob, size int64, from PeerID) {
 			c.send(n.m.ID, c.hello(b, false)) // what they told before was of no known size
 		}
 	}
+	c.measureFetches(b)
 }
 
 func (c *Core) open(b *blob) {
@@ -309,6 +311,7 @@ func (c *Core) checkProgress(b *blob) {
 	}
 	still := c.now.Sub(b.progressAt)
 	c.probe(b, still)
+	c.coax(b, still)
 	if len(b.flights) > 0 {
 		return
 	}
@@ -338,8 +341,41 @@ func (c *Core) probe(b *blob, still time.Duration) {
 			n.probed = 0 // alive: asked again if nothing comes all the same
 		default:
 			c.dropNeighbour(b, n.m.ID)
-			b.silent = append(b.silent, n.m.ID)
-			b.renewAt = c.now
+			c.ignore(b, n.m.ID)
+		}
+	}
+}
+
+// ignore leaves a peer that does not answer out of the blob's rankings.
+func (c *Core) ignore(b *blob, id PeerID) {
+	if indexOf(b.silent, id) < 0 {
+		b.silent = append(b.silent, id)
+	}
+	b.renewAt = c.now
+	b.coaxed = c.now
+}
+
+// coax greets those that fell silent, now and then: a link that was cut for a short time keeps its connections.
+func (c *Core) coax(b *blob, still time.Duration) {
+	if len(b.silent) == 0 || still < c.cfg.Probe || c.now.Sub(b.coaxed) < c.cfg.Probe {
+		return
+	}
+	b.coaxed = c.now
+	for _, id := range b.silent {
+		if indexOf(b.refused, id) < 0 {
+			c.send(id, c.hello(b, false))
+		}
+	}
+}
+
+// heardFrom counts a peer that fell silent again: it says something of the blob.
+func (c *Core) heardFrom(b *blob, id PeerID) {
+	if i := indexOf(b.silent, id); i >= 0 && indexOf(b.refused, id) < 0 {
+		b.silent = slices.Delete(b.silent, i, i+1)
+		b.arbiters = [2]arbiterSet{{silent: -1}, {silent: -1}}
+		b.renewAt = c.now
+		if m := c.member(id); m != nil {
+			c.tellNewMember(b, m)
 		}
 	}
 }

@@ -13,6 +13,10 @@ func (nd *Node) act(a swarm.Action) {
 	d := n.Digest
 	switch a := a.(type) {
 	case swarm.Send:
+		if hello, ok := a.Msg.(swarm.Hello); ok && nd.Boast && hello.Size >= 0 {
+			hello.Have = swarm.FullBitmap(swarm.LayoutOf(hello.Size).Pieces())
+			a.Msg = hello
+		}
 		if to := n.node(a.To); to != nil {
 			n.after(n.latency(nd, to), func() {
 				if !nd.Dead && !nd.parted[to.ID] {
@@ -106,6 +110,9 @@ func (nd *Node) requestPiece(a swarm.RequestPiece) {
 	n.after(lat, func() {
 		if from.Dead || nd.parted[from.ID] {
 			n.after(lat, func() { fail(swarm.FailedReset, 0, 0) })
+			return
+		}
+		if from.Mute {
 			return
 		}
 		from.step(swarm.PieceRequested{From: nd.ID, Digest: a.Digest, Piece: a.Piece, Xfer: xfer})

@@ -49,6 +49,8 @@ type Node struct {
 	Core  *swarm.Core
 	Liar  bool // signs hashes of wrong bytes as its own reading of the origin
 	Bad   bool // serves bytes that do not match
+	Boast bool // says that it has all
+	Mute  bool // accepts requests and sends nothing
 	Slow  float64
 	Done  swarm.Time // 0: not done
 	Ended swarm.GiveUpReason
