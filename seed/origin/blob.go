@@ -41,6 +41,12 @@ func (c *Client) Blob(ctx context.Context, r BlobRequest) (*Body, error) {
 		q.header.Set("Range", fmt.Sprintf("bytes=%d-%d", r.Offset, r.Offset+r.Length-1))
 	}
 	a, err := c.try(ctx, q)
+	if r.Offset == 0 && r.Length > 1 && unsatisfiable(err) {
+		// Some registries refuse a range that ends past the blob instead of cutting it (RFC 9110, 14.1.2): take it whole.
+		q.header.Del("Range")
+		r.Length = -1
+		a, err = c.try(ctx, q)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -118,11 +124,16 @@ func (c *Client) HeadBlob(ctx context.Context, r BlobRequest) (size int64, err e
 		_ = b.Close()
 		return b.Size, nil
 	}
-	var e *Error
-	if errors.As(err, &e) && e.Status == http.StatusRequestedRangeNotSatisfiable && r.empty() {
+	if unsatisfiable(err) && r.empty() {
 		return 0, nil // an empty blob has no first byte
 	}
 	return 0, err
+}
+
+// unsatisfiable tells whether an origin answered 416.
+func unsatisfiable(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Status == http.StatusRequestedRangeNotSatisfiable
 }
 
 // empty tells whether the digest is that of no bytes.

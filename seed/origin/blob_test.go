@@ -57,6 +57,13 @@ func TestBlob(t *testing.T) {
 		{name: "last byte", handler: serveBlob, offset: 999, length: 1, wantRange: "bytes=999-999", want: "9", size: 1000, ranged: true},
 		{name: "range past the end is cut", handler: serveBlob, offset: 990, length: 100, wantRange: "bytes=990-1089", want: ten, size: 1000, ranged: true},
 		{name: "range past all offsets", handler: serveBlob, offset: 990, length: 1<<63 - 1, wantRange: "bytes=990-", want: ten, size: 1000, ranged: true},
+		{name: "range past the end is refused", handler: func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Range") != "" {
+				http.Error(w, "range end 2000 > 1000 size", http.StatusRequestedRangeNotSatisfiable)
+				return
+			}
+			serveBlob(w, r)
+		}, length: 2000, want: string(content), size: 1000},
 		{name: "range behind the end", handler: serveBlob, offset: 1000, length: 10, wantRange: "bytes=1000-1009", open: ErrRange},
 		{name: "no bytes asked for", handler: serveBlob, open: ErrReference},
 		{name: "negative offset", handler: serveBlob, offset: -1, length: 1, open: ErrReference},
