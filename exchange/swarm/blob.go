@@ -149,13 +149,14 @@ func (b *blob) setSize(size int64, from PeerID, stripeBytes int64, rng *rand.Ran
 	b.size, b.sizeFrom, b.layout = size, from, LayoutOf(size)
 	n := b.layout.Pieces()
 	b.have, b.missing = NewBitmap(n), n
-	b.pieces, b.words, b.pending, b.importing = make([]piece, n), []PeerID{""}, nil, nil
+	b.pieces, b.words, b.importing = make([]piece, n), []PeerID{""}, nil
 	b.flights, b.flowing, b.mineStale = nil, 0, true
 	b.avail = newAvailability(n, rng)
 	b.perStripe = max(int(stripeBytes/b.layout.PieceSize), 4)
 	stripes := make([]claim, (n+b.perStripe-1)/b.perStripe)
 	copy(stripes, b.stripes)
 	b.stripes = stripes
+	b.pending = slices.DeleteFunc(b.pending, func(u unitOf) bool { return u.s == ScopeZone || b.claimOf(u.s, u.unit) == nil })
 }
 
 // unsize forgets a size that proved wrong.

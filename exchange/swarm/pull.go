@@ -337,7 +337,7 @@ func (c *Core) goOnImporting(b *blob) int {
 			return true
 		case b.inflight(i):
 			return false
-		case b.avail.near.Has(i) || !b.avail.far.Has(i):
+		case b.have.Has(i) || b.avail.near.Has(i) || !b.avail.far.Has(i):
 			back = append(back, uint32(i))
 			p.zone = claim{}
 			return true

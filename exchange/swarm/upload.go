@@ -47,6 +47,12 @@ func (u *uploads) drop(id PeerID) {
 	u.queue = slices.DeleteFunc(u.queue, func(q upload) bool { return q.to.ID == id })
 }
 
+// serve reports whether pieces of a blob are sent or asked for.
+func (u *uploads) serve(b *blob) bool {
+	of := func(q upload) bool { return q.b == b }
+	return slices.ContainsFunc(u.active, of) || slices.ContainsFunc(u.queue, of)
+}
+
 // count returns the uploads of a list for the own or for other zones.
 func count(list []upload, far bool) int {
 	n := 0

@@ -100,7 +100,7 @@ func (c *Core) join(b *blob, m *member) {
 
 // wantFrom asks a seed to bring the blob into the mesh.
 func (c *Core) wantFrom(b *blob, m *member) {
-	if m == c.me || b.origin.Zero() {
+	if m == c.me || b.origin.Zero() || slices.ContainsFunc(b.asked, func(a asking) bool { return a.id == m.ID && a.seed }) {
 		return
 	}
 	b.asked = append(b.asked, asking{id: m.ID, at: c.now, seed: true})
