@@ -2,6 +2,7 @@ package swarm_test
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,8 +11,8 @@ import (
 	"github.com/meshd-project/meshd/exchange/swarm"
 )
 
-// FuzzEvents drives a core with any event at any time, from members that say anything. It must not panic, and no
-// event may make it ask for more than a bounded number of things.
+// FuzzEvents drives a core with any event at any time, from members that say anything. It must not panic, its books must
+// add up after every step, and no event may make it ask for more than a bounded number of things.
 func FuzzEvents(f *testing.F) {
 	for seed := range uint64(20) {
 		f.Add(seed, uint16(400))
@@ -30,13 +31,14 @@ type hostile struct {
 	core    *swarm.Core
 	now     swarm.Time
 	blobs   []digest.Digest
-	asked   map[swarm.RequestPiece]bool
+	asked   []swarm.RequestPiece
 	fetches []swarm.FetchOrigin
+	opened  map[digest.Digest]int64 // sizes for which the store made room
 	xfers   uint64
 }
 
 func newHostile(seed uint64) *hostile {
-	h := &hostile{rng: rand.New(rand.NewPCG(seed, 7)), asked: map[swarm.RequestPiece]bool{}}
+	h := &hostile{rng: rand.New(rand.NewPCG(seed, 7)), opened: map[digest.Digest]int64{}}
 	cfg := swarm.DefaultConfig()
 	cfg.Self, cfg.Zone, cfg.Seed = "me", "a", seed%2 == 0
 	h.core = swarm.New(cfg, seed)
@@ -55,12 +57,14 @@ func (h *hostile) step(t *testing.T) {
 	for _, a := range acts {
 		switch a := a.(type) {
 		case swarm.RequestPiece:
-			h.asked[a] = true
+			h.asked = append(h.asked, a)
+		case swarm.OpenBlob:
+			h.opened[a.Digest] = a.Size
 		case swarm.FetchOrigin:
 			h.fetches = append(h.fetches, a)
 		}
 	}
-	h.core.Deadline()
+	swarm.Check(t, h.core)
 }
 
 func (h *hostile) peer() swarm.PeerID  { return swarm.PeerID("pqrst"[h.rng.IntN(5):][:1]) }
@@ -101,8 +105,11 @@ func (h *hostile) event() swarm.Event {
 	case 5:
 		return swarm.ReadClosed{Digest: h.blob(), Reader: h.rng.Uint64N(3)}
 	case 6, 7:
-		n := h.rng.IntN(60)
-		return swarm.Held{Digest: h.blob(), Size: max(h.size()%(1<<30), 0), Have: swarm.BitmapFromBytes(n, []byte{byte(h.rng.Uint32()), byte(h.rng.Uint32())})}
+		d, n := h.blob(), h.rng.IntN(60)
+		if _, ok := h.opened[d]; !ok {
+			h.opened[d] = max(h.size()%(1<<30), 0)
+		}
+		return swarm.Held{Digest: d, Size: h.opened[d], Have: swarm.BitmapFromBytes(n, []byte{byte(h.rng.Uint32()), byte(h.rng.Uint32())})}
 	case 8:
 		return swarm.ProvidersFound{Digest: h.blob(), Peers: []swarm.MemberRef{{ID: h.peer()}, {ID: "stranger"}, {ID: "me"}}, Done: h.rng.IntN(2) == 0}
 	case 9:
@@ -137,8 +144,10 @@ func (h *hostile) event() swarm.Event {
 
 // answer ends one of the requests made, or one never made.
 func (h *hostile) answer() swarm.Event {
-	for r := range h.asked {
-		delete(h.asked, r)
+	if n := len(h.asked); n > 0 {
+		i := h.rng.IntN(n)
+		r := h.asked[i]
+		h.asked = slices.Delete(h.asked, i, i+1)
 		if h.rng.IntN(2) == 0 {
 			return swarm.PieceArrived{Digest: r.Digest, Piece: r.Piece, From: r.To, Took: time.Millisecond, Attester: h.peer()}
 		}
