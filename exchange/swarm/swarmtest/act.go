@@ -141,22 +141,24 @@ func (nd *Node) receive(a swarm.RequestPiece, from *Node, size int64, took time.
 	} else {
 		nd.FromFar += size
 	}
-	nd.keep(a.Piece, by, from.wrong[a.Piece] != "")
-	end(swarm.PieceArrived{Digest: a.Digest, Piece: a.Piece, From: a.To, Hash: hash(from.wrong[a.Piece] != ""), Attester: by, Took: took})
+	nd.keep(a.Piece, by, from.wrong[a.Piece])
+	end(swarm.PieceArrived{Digest: a.Digest, Piece: a.Piece, From: a.To, Hash: nd.net.hash(from.wrong[a.Piece]), Attester: by, Took: took})
 }
 
-func hash(wrong bool) swarm.Hash {
-	if wrong {
-		return swarm.Hash{1}
+// hash returns what is signed for a piece: the right hash, or that of the lie of who signed for wrong bytes.
+func (n *Net) hash(liar swarm.PeerID) swarm.Hash {
+	if liar == "" {
+		return swarm.Hash{}
 	}
-	return swarm.Hash{}
+	return swarm.Hash{1, n.node(liar).Lie}
 }
 
-func (nd *Node) keep(p swarm.PieceIndex, by swarm.PeerID, wrong bool) {
+// keep stores a piece that rests on by's word; liar is who made its bytes up, if somebody did.
+func (nd *Node) keep(p swarm.PieceIndex, by, liar swarm.PeerID) {
 	nd.have.Set(p)
 	nd.by[p] = by
-	if wrong {
-		nd.wrong[p] = by
+	if liar != "" {
+		nd.wrong[p] = liar
 	}
 }
 
@@ -199,9 +201,12 @@ func (nd *Node) read(a swarm.FetchOrigin, i, last int) {
 		}
 		n.Origin.Sent += size
 		nd.FromOrigin += size
-		wrong := n.Origin.Corrupt || nd.Liar
-		nd.keep(swarm.PieceIndex(i), nd.ID, wrong)
-		nd.step(swarm.OriginPiece{Digest: a.Digest, Fetch: a.Fetch, Piece: swarm.PieceIndex(i), Hash: hash(wrong)})
+		liar := swarm.PeerID("")
+		if n.Origin.Corrupt || nd.Liar {
+			liar = nd.ID
+		}
+		nd.keep(swarm.PieceIndex(i), nd.ID, liar)
+		nd.step(swarm.OriginPiece{Digest: a.Digest, Fetch: a.Fetch, Piece: swarm.PieceIndex(i), Hash: n.hash(liar)})
 		nd.read(a, i+1, last)
 	})
 }
@@ -214,5 +219,10 @@ func (nd *Node) verify() {
 		return
 	}
 	nd.Done = nd.net.now
+	for p := range nd.by {
+		if !nd.Liar {
+			nd.by[p] = nd.ID // as the driver: what was verified as a whole rests on the own word
+		}
+	}
 	nd.step(swarm.Verified{Digest: d})
 }

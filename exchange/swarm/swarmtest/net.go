@@ -23,6 +23,8 @@ type Net struct {
 	Config    swarm.Config
 	// Trace gets a line for each action; nil for none.
 	Trace io.Writer
+	// Stepped is called after each step of a core, before its actions are carried out; nil for none.
+	Stepped func(nd *Node, ev swarm.Event)
 
 	now   swarm.Time
 	seq   int
@@ -48,6 +50,7 @@ type Node struct {
 	Seed  bool
 	Core  *swarm.Core
 	Liar  bool // signs hashes of wrong bytes as its own reading of the origin
+	Lie   byte // which wrong bytes a Liar signs for: those of the same Lie sign the same
 	Bad   bool // serves bytes that do not match
 	Boast bool // says that it has all
 	Mute  bool // accepts requests and sends nothing
@@ -64,7 +67,7 @@ type Node struct {
 
 	net      *Net
 	have     swarm.Bitmap
-	wrong    map[swarm.PieceIndex]swarm.PeerID // pieces held whose bytes are wrong, and who signed for them
+	wrong    map[swarm.PieceIndex]swarm.PeerID // pieces held whose bytes are wrong, and who made them up
 	by       map[swarm.PieceIndex]swarm.PeerID
 	distrust map[swarm.PeerID]bool
 	stopped  map[uint64]bool
@@ -221,7 +224,11 @@ func (nd *Node) step(ev swarm.Event) {
 	if nd.Dead || nd.Stopped {
 		return
 	}
-	for _, a := range nd.Core.Step(nd.net.now, ev, nil) {
+	acts := nd.Core.Step(nd.net.now, ev, nil)
+	if nd.net.Stepped != nil {
+		nd.net.Stepped(nd, ev)
+	}
+	for _, a := range acts {
 		if nd.net.Trace != nil {
 			fmt.Fprintf(nd.net.Trace, "%v %s %s\n", nd.net.Now().Round(10*time.Microsecond), nd.ID, Describe(a))
 		}
@@ -261,6 +268,9 @@ func (n *Net) latency(a, b *Node) time.Duration {
 	}
 	return n.Far
 }
+
+// Wrong returns the number of pieces that the node holds whose bytes are wrong.
+func (nd *Node) Wrong() int { return len(nd.wrong) }
 
 // Nodes returns all nodes, dead ones too.
 func (n *Net) Nodes() []*Node { return n.nodes }
