@@ -1,9 +1,6 @@
 package swarm
 
-import (
-	"cmp"
-	"slices"
-)
+import "slices"
 
 // hash64 is FNV-1a with a final mix, so that ids that differ in one bit rank independently.
 func hash64(s string) uint64 {
@@ -24,12 +21,11 @@ func mix(x uint64) uint64 {
 // unitKey turns a unit of a scope into a key that differs from every blob key.
 func unitKey(s Scope, unit uint32) uint64 { return mix(uint64(s)<<32 | uint64(unit) + 1) }
 
-// rank orders members by highest random weight for a key (Thaler and Ravishankar 1998): every node that knows
-// the same members computes the same order, and one member more or less moves only its own share.
-func rank(key uint64, ms []*member) {
-	slices.SortFunc(ms, func(a, b *member) int {
-		return cmp.Or(cmp.Compare(mix(key^b.key), mix(key^a.key)), cmp.Compare(a.ID, b.ID))
-	})
+// outranks reports whether a comes before b for a key: the order of highest random weight (Thaler and Ravishankar 1998).
+// Every node that knows the same members computes the same order, and one member more or less moves only its own share.
+func outranks(key uint64, a, b *member) bool {
+	wa, wb := mix(key^a.key), mix(key^b.key)
+	return wa > wb || wa == wb && a.ID < b.ID
 }
 
 // top returns the member of highest weight for a key, nil if there is none.
@@ -56,29 +52,32 @@ func (c *Core) arbiters(b *blob, s Scope) []*member {
 		return cache.set
 	}
 	var set []*member
-	limit := c.cfg.Arbiters
 	if s == ScopeZone {
-		set = c.pick(b, func(m *member) bool { return m.Zone == c.cfg.Zone })
-	} else {
-		if set = c.pick(b, func(m *member) bool { return m.Seed }); len(set) > 0 {
-			limit = maxSeedArbiters
-		} else if set = c.pick(b, func(m *member) bool { return m.Relay }); len(set) == 0 || len(c.members) <= c.cfg.Small {
-			set = c.pick(b, func(*member) bool { return true })
+		set = c.pick(b, c.cfg.Arbiters, func(m *member) bool { return m.Zone == c.cfg.Zone })
+	} else if set = c.pick(b, maxSeedArbiters, func(m *member) bool { return m.Seed }); len(set) == 0 {
+		set = c.pick(b, c.cfg.Arbiters, func(m *member) bool { return m.Relay })
+		if len(set) == 0 || len(c.members) <= c.cfg.Small {
+			set = c.pick(b, c.cfg.Arbiters, func(*member) bool { return true })
 		}
 	}
-	rank(b.key, set)
-	set = set[:min(limit, len(set))]
 	*cache = arbiterSet{epoch: c.epoch, silent: len(b.silent), set: set}
 	return set
 }
 
-// pick returns the members that satisfy ok, are not isolated and answered when they were asked about b.
-func (c *Core) pick(b *blob, ok func(*member) bool) []*member {
-	var set []*member
+// pick returns the first n in rank for a blob of the members that satisfy ok, are not isolated and answered when they were
+// asked about it.
+func (c *Core) pick(b *blob, n int, ok func(*member) bool) []*member {
+	set := make([]*member, 0, n+1)
 	for _, m := range c.members {
-		if ok(m) && !c.isolated(m) && !slices.Contains(b.silent, m.ID) {
-			set = append(set, m)
+		if !ok(m) || len(set) == n && outranks(b.key, set[n-1], m) || c.isolated(m) || slices.Contains(b.silent, m.ID) {
+			continue
 		}
+		i := len(set)
+		for i > 0 && outranks(b.key, m, set[i-1]) {
+			i--
+		}
+		set = slices.Insert(set, i, m)
+		set = set[:min(n, len(set))]
 	}
 	return set
 }
