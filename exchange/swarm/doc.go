@@ -52,9 +52,16 @@
 // progress asks its neighbours for a sign of life and leaves the silent ones out; the last resort is to go without a
 // lease.
 //
-// Inside a zone pieces are chosen rarest first, ties by lot, but the piece at which a local reader is blocked goes
-// first; the provider is the one of least expected time. Two uploads at a time double the copies fastest; more
-// requests wait in a short queue, others are refused with a time to come back.
+// Inside a zone a node asks the neighbour that is least busy for the rarest of the pieces that it has, ties by lot; the piece at
+// which a local reader is blocked goes first. All links are full when as many pieces come in everywhere as go out, so the
+// provider is chosen before the piece, as many pieces flow into a node as out of it, and only few requests wait
+// for their turn; others are refused with a time to come back. Copies grow fastest when one upload goes at a time, so
+// another one starts no sooner than the uplink could carry it (uploads). What nobody else nearby has goes first,
+// and to one at a time; then what another zone asks for; then the rest. A seed that nobody reads from leaves the links to
+// those who read until it has brought in what is its to bring.
+//
+// A node chooses half of its neighbours, by lot from what the rendezvous nodes name; the other half choose it. Who has no room
+// says so.
 //
 // # Trust
 //
