@@ -18,7 +18,7 @@ type Config struct {
 	Fetches int
 
 	// Neighbours is how many peers of the own zone exchange piece state with a node, per blob, in the mean: it chooses half as
-	// many, and is chosen by others; at most twice as many.
+	// many, and is chosen by others; some have several times as many.
 	Neighbours int
 	// FarNeighbours bounds the same for peers of other zones. Seeds do not count.
 	FarNeighbours int

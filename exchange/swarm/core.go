@@ -253,7 +253,7 @@ func (c *Core) tick() {
 }
 
 func (c *Core) forgettable(b *blob) bool {
-	return !b.want && b.phase != verifying && !b.opening && c.now.Sub(b.active) >= c.cfg.Idle && !c.uploads.serve(b)
+	return !b.want && b.phase != verifying && !b.opening && c.now.Sub(b.active) >= c.cfg.Idle && !c.uploads.of(b)
 }
 
 // work does for one blob all that its state and the time ask for.

@@ -73,7 +73,7 @@ func (c *Core) loseMember(id PeerID) {
 	if !ok {
 		return
 	}
-	c.uploads.drop(id)
+	c.refuseAll(id)
 	for _, b := range c.order {
 		b.leases.drop(id)
 		b.joiners = slices.DeleteFunc(b.joiners, func(j joiner) bool { return j.ID == id })
@@ -154,7 +154,7 @@ func (c *Core) isolate(m *member, d time.Duration, why Failure) {
 	m.uselessTil = max(m.uselessTil, m.isolatedTil)
 	c.emit(Quarantine{Peer: m.ID, Until: m.isolatedTil, Why: why, Refuse: true})
 	c.rolesChanged() // it is no arbiter either
-	c.uploads.drop(m.ID)
+	c.refuseAll(m.ID)
 }
 
 func (c *Core) isolated(m *member) bool { return m.isolatedTil > c.now }

@@ -21,6 +21,7 @@ type neighbour struct {
 	wants   bool
 	have    Bitmap // of length 0 until it told the blob's size
 	count   int    // of have
+	odd     bool   // it is of another mind about the size: its pieces are not ours
 }
 
 // joiner is a member of the swarm that this node names to others, as rendezvous.
@@ -234,7 +235,7 @@ func (c *Core) helloed(b *blob, from PeerID, h Hello) {
 // setHave replaces what a neighbour holds. A peer of another mind about the blob's size holds nothing for us.
 func (c *Core) setHave(b *blob, n *neighbour, h Hello) {
 	b.count(n, -1)
-	n.have = NewBitmap(len(b.pieces))
+	n.have, n.odd = NewBitmap(len(b.pieces)), h.Size >= 0 && h.Size != b.size
 	if h.Size == b.size && h.Have.Len() == len(b.pieces) && !c.useless(n.m) {
 		n.have = h.Have.Clone()
 		b.begun = b.begun || n.have.Count() > 0
@@ -252,7 +253,7 @@ func (c *Core) told(b *blob, from *member, h Have) {
 	if int(h.Load) < c.cfg.UploadSlots && from.mute == 0 {
 		from.backoff = 0
 	}
-	if c.useless(from) {
+	if c.useless(from) || n.odd {
 		return
 	}
 	if n.have.Len() != len(b.pieces) {
@@ -268,6 +269,9 @@ func (c *Core) told(b *blob, from *member, h Have) {
 			offers = offers || !b.have.Has(i) && !b.avail.busy.Has(i)
 		}
 	})
+	if len(c.uploads.queue) > 0 {
+		c.serve() // what nobody else had may go to the next now
+	}
 	switch {
 	case !offers:
 	case !n.near:

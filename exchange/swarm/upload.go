@@ -36,19 +36,29 @@ type uploads struct {
 // busyAtLeast is the number of uploads that are always let go.
 const busyAtLeast = 2
 
+// unknownRate is the time between uploads as long as the rate of the uplink is unknown.
+const unknownRate = 100 * time.Millisecond
+
 // blockUploads is the number of uploads over which the rate of the uplink is taken.
 const blockUploads = 6
 
 // load is what is told to peers: uploads under way and waiting.
 func (u *uploads) load() uint8 { return uint8(min(len(u.active)+len(u.queue), 255)) }
 
-// drop forgets the queued requests of a peer; those under way end by PieceServed.
-func (u *uploads) drop(id PeerID) {
-	u.queue = slices.DeleteFunc(u.queue, func(q upload) bool { return q.to.ID == id })
+// refuseAll refuses the waiting requests of a peer; those under way end by PieceServed.
+func (c *Core) refuseAll(id PeerID) {
+	u := &c.uploads
+	u.queue = slices.DeleteFunc(u.queue, func(q upload) bool {
+		if q.to.ID != id {
+			return false
+		}
+		c.emit(RefusePiece{Xfer: q.xfer, Load: u.load()})
+		return true
+	})
 }
 
-// serve reports whether pieces of a blob are sent or asked for.
-func (u *uploads) serve(b *blob) bool {
+// of reports whether pieces of a blob are under way or waited for.
+func (u *uploads) of(b *blob) bool {
 	of := func(q upload) bool { return q.b == b }
 	return slices.ContainsFunc(u.active, of) || slices.ContainsFunc(u.queue, of)
 }
@@ -178,7 +188,7 @@ func (c *Core) serve() {
 			u.block, u.sent, u.ended = c.now, 0, 0
 		}
 		u.active = append(u.active, up)
-		u.next = c.now.Add(time.Hour)
+		u.next = c.now.Add(unknownRate)
 		if u.rate > 0 {
 			u.next = c.now.Add(time.Duration(float64(up.bytes) / (u.rate * 1.25)))
 		}

@@ -56,7 +56,7 @@ func (c *Core) sized(b *blob, size int64, from PeerID) {
 	b.setSize(size, from, c.cfg.StripeBytes, c.rng)
 	c.open(b)
 	for _, n := range b.neighbours {
-		n.have = Bitmap{}
+		n.have, n.count = Bitmap{}, 0
 		if n.m.ID != from {
 			c.send(n.m.ID, c.hello(b, false)) // what they told before was of no known size
 		}
@@ -248,7 +248,7 @@ func (c *Core) stored(e Held) {
 		}
 		b.setSize(e.Size, "", c.cfg.StripeBytes, c.rng)
 		for _, n := range b.neighbours {
-			n.have = Bitmap{}
+			n.have, n.count = Bitmap{}, 0
 		}
 	}
 	b.opening, b.opened = false, true
