@@ -23,6 +23,7 @@ type waiting struct {
 	b     *blob
 	piece PieceIndex
 	far   bool
+	gone  bool // its requester is: it is to be refused
 }
 
 // facts are what the turn of a request rests on.
@@ -68,7 +69,12 @@ func (o *slots) after(t rapid.TB, c *Core, ev Event, acts []Action) {
 		o.active = slices.DeleteFunc(o.active, func(q waiting) bool { return q.xfer == e.Xfer })
 	case MemberLost:
 		if e.ID != c.cfg.Self {
-			o.drop(func(q waiting) bool { return q.to == e.ID })
+			o.leave(e.ID)
+		}
+	}
+	if _, ok := ev.(Received); ok { // a Have counts before uploads are let go
+		for _, q := range o.queue {
+			o.facts[q.xfer] = factsOf(q)
 		}
 	}
 	for _, a := range acts {
@@ -78,8 +84,11 @@ func (o *slots) after(t rapid.TB, c *Core, ev Event, acts []Action) {
 		case RefusePiece:
 			o.bounce(t, c, a)
 		case Quarantine:
-			o.drop(func(q waiting) bool { return q.to == a.Peer })
+			o.leave(a.Peer)
 		}
+	}
+	if slices.ContainsFunc(o.queue, func(q waiting) bool { return q.gone }) {
+		t.Fatal("a request of a peer that is gone is left without an answer")
 	}
 	o.compare(t, c)
 	switch ev.(type) {
@@ -89,6 +98,13 @@ func (o *slots) after(t rapid.TB, c *Core, ev Event, acts []Action) {
 		}
 	case PieceServed, Tick:
 		o.idle(t, c)
+	}
+}
+
+// leave marks the requests of a peer that was lost or isolated.
+func (o *slots) leave(id PeerID) {
+	for i := range o.queue {
+		o.queue[i].gone = o.queue[i].gone || o.queue[i].to == id
 	}
 }
 
@@ -172,7 +188,7 @@ func (o *slots) bounce(t rapid.TB, c *Core, a RefusePiece) {
 	t.Helper()
 	o.bounces++
 	i := slices.IndexFunc(o.queue, func(q waiting) bool { return q.xfer == a.Xfer })
-	if i >= 0 && a.Wait == 0 && !(o.queue[i].b.opened && o.queue[i].b.have.Has(o.queue[i].piece)) {
+	if i >= 0 && a.Wait == 0 && (o.queue[i].gone || !(o.queue[i].b.opened && o.queue[i].b.have.Has(o.queue[i].piece))) {
 		o.queue = slices.Delete(o.queue, i, i+1) // what it waits for is gone
 		return
 	}
