@@ -16,7 +16,6 @@ var knownMissed = map[string][]string{
 	"zones-3x50":                     {"last_over_bound"},
 	"zones-3x50-noseed":              {"last_over_bound"},
 	"zones-3x50-slow":                {"last_over_bound"},
-	"zones-3x50-thinwan":             {"last_over_bound"},
 }
 
 // Nodes of the scenarios that the test runs at most; `meshd sim goals` runs the others too.

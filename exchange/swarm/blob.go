@@ -70,13 +70,13 @@ type blob struct {
 	arbiters   [2]arbiterSet
 	leases     leases   // kept for others
 	joiners    []joiner // told to others
+	groups     []group  // those of them that import, by zone
 
 	// The origin.
 	stripes       []claim
 	pending       []unitOf     // claims without a verdict, and some that have one
-	mine          Bitmap       // pieces that rendezvous hashing gives this node to bring into the zone
-	mineStale     bool         // mine is to be made anew
 	importing     []PieceIndex // pieces with a claim of ours to bring them into the zone, and some that had one
+	imports       imports
 	fetches       []*fetch
 	renewAt       Time
 	originDead    bool // it failed for good in this session
@@ -150,7 +150,7 @@ func (b *blob) setSize(size int64, from PeerID, stripeBytes int64, rng *rand.Ran
 	n := b.layout.Pieces()
 	b.have, b.missing = NewBitmap(n), n
 	b.pieces, b.words, b.importing = make([]piece, n), []PeerID{""}, nil
-	b.flights, b.flowing, b.mineStale = nil, 0, true
+	b.flights, b.flowing, b.imports.sources = nil, 0, nil
 	b.avail = newAvailability(n, rng)
 	b.perStripe = max(int(stripeBytes/b.layout.PieceSize), 4)
 	stripes := make([]claim, (n+b.perStripe-1)/b.perStripe)
@@ -162,7 +162,7 @@ func (b *blob) setSize(size int64, from PeerID, stripeBytes int64, rng *rand.Ran
 // unsize forgets a size that proved wrong.
 func (b *blob) unsize() {
 	b.size, b.layout, b.have, b.missing, b.pieces = -1, Layout{}, Bitmap{}, 0, nil
-	b.avail, b.pending, b.importing = availability{}, nil, nil
+	b.avail, b.pending, b.importing, b.imports.sources = availability{}, nil, nil, nil
 	b.stripes, b.opened = make([]claim, 1), false
 }
 

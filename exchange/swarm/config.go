@@ -20,8 +20,9 @@ type Config struct {
 	// Neighbours is how many peers of the own zone exchange piece state with a node, per blob, in the mean: it chooses half as
 	// many, and is chosen by others; some have several times as many.
 	Neighbours int
-	// FarNeighbours bounds the same for peers of other zones. Seeds do not count.
-	FarNeighbours int
+	// Importers is the number of nodes of a zone that bring a blob into it. They alone exchange piece state with those of
+	// other zones; four times as many of a zone are taken as they change while nodes join.
+	Importers int
 	// Outstanding is the number of pieces that are to come in at a time, over all blobs; each blob may have two in any
 	// case. Downlinks are full when all nodes have about as many coming in as others have going out.
 	Outstanding int
@@ -29,8 +30,17 @@ type Config struct {
 	Waiting int
 	// PerProvider bounds those of them at one provider.
 	PerProvider int
-	// Imports bounds the pieces of one blob that this node brings into its zone at a time.
-	Imports int
+	// Imports bounds the pieces of one blob that this node brings into its zone at a time, ImportWindow those out of one zone
+	// before it is known what its pipe carries: while imports take no more than ImportTime, or ImportTrips round trips
+	// where that is more, the window grows, from twice that on it shrinks. One over a cold connection takes
+	// some ten trips, one over a warm one two.
+	Imports, ImportWindow int
+	ImportTime            time.Duration
+	ImportTrips           int
+	// Hold is how long a zone without progress may keep pieces that it is to import first from others.
+	Hold time.Duration
+	// ImportIdle is the time without progress after which any node imports what it sees of other zones.
+	ImportIdle time.Duration
 
 	// UploadSlots bounds the uploads under way into the own zone, FarSlots those into others; UploadQueue bounds the
 	// requests that wait, ImportQueue those that wait when the requester is of another zone.
@@ -96,11 +106,16 @@ func DefaultConfig() Config {
 		RunBytes:         64 << 20,
 		Fetches:          2,
 		Neighbours:       24,
-		FarNeighbours:    8,
+		Importers:        16,
 		Outstanding:      10,
 		Waiting:          2,
 		PerProvider:      2,
-		Imports:          4,
+		Imports:          8,
+		ImportTime:       150 * time.Millisecond,
+		ImportTrips:      6,
+		ImportWindow:     2,
+		Hold:             2 * time.Second,
+		ImportIdle:       1500 * time.Millisecond,
 		UploadSlots:      10,
 		FarSlots:         8,
 		UploadQueue:      2,

@@ -160,6 +160,7 @@ func (c *Core) received(e Received) {
 		c.joined(c.blob(msg.Digest), e.From, msg)
 	case Members:
 		if b := c.blobs[msg.Digest]; b != nil {
+			c.invited(b, e.From, msg.Peers)
 			b.answered(e.From)
 			c.introduce(b, msg.Peers, chosen)
 			c.work(b)

@@ -60,6 +60,12 @@
 // and to one at a time; then what another zone asks for; then the rest. A seed that nobody reads from leaves the links to
 // those who read until it has brought in what is its to bring.
 //
+// Between zones a few nodes of each import, those that rendezvous hashing puts first among the ones that want the blob;
+// they know each other. A pipe between zones may be all that counts, so a piece leaves a zone once if it can: each piece
+// has an order of the zones, the first takes it from where it is, the others from those that got it, and never
+// from the zone that has most, where all would wait. A window for each zone lets no more imports go at a time than its pipe
+// brings in a short time. See import.go.
+//
 // A node chooses half of its neighbours, by lot from what the rendezvous nodes name; the other half choose it. Who has no room
 // says so.
 //

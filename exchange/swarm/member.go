@@ -77,6 +77,7 @@ func (c *Core) loseMember(id PeerID) {
 	for _, b := range c.order {
 		b.leases.drop(id)
 		b.joiners = slices.DeleteFunc(b.joiners, func(j joiner) bool { return j.ID == id })
+		b.dismiss(id)
 		b.forgetPeer(id)
 		c.dropNeighbour(b, id)
 	}
@@ -142,7 +143,6 @@ func (c *Core) disbelieve(m *member, d time.Duration, why Failure) {
 			continue
 		}
 		b.forgetHave(n)
-		b.mineStale = true
 		c.cancelAt(b, m)
 		b.wake = c.now
 	}

@@ -77,7 +77,8 @@ type Join struct {
 	Want   bool
 }
 
-// Members answers Join: up to Config.Neighbours members, those of the asker's zone first.
+// Members answers Join: up to Config.Neighbours members of the asker's zone, and for one that is to import the blob into it,
+// itself and those that do so for other zones. Unasked and empty it says that others import instead.
 type Members struct {
 	Digest digest.Digest
 	Peers  []MemberRef

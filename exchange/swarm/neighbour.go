@@ -16,6 +16,7 @@ type neighbour struct {
 	replied bool
 	probed  Time // asked for a sign of life at; 0: not asked
 	heard   Time // last message about the blob
+	fed     Time // of another zone: its last piece came
 	doubted bool // it had not what it said, and was asked again
 	sworn   Time // it answered that at; 0: never doubted
 	wants   bool
@@ -86,24 +87,21 @@ func (c *Core) addNeighbour(b *blob, id PeerID, why bond) *neighbour {
 // roomFor reports whether one more neighbour fits: half of Config.Neighbours are chosen, so that with those that choose
 // us there are that many in the mean; who has been there for long is chosen more often. Seeds always fit.
 func (c *Core) roomFor(b *blob, m *member, why bond) bool {
-	near, far := 0, 0
-	for _, n := range b.neighbours {
-		switch {
-		case n.near:
-			near++
-		case !n.m.Seed:
-			far++
+	n := 0
+	for _, o := range b.neighbours {
+		if o.m.Zone == m.Zone {
+			n++
 		}
 	}
 	switch {
 	case m.Seed:
 		return true
 	case m.Zone == c.cfg.Zone:
-		return near < c.cfg.Neighbours/4*[...]int{found: 1, chosen: 2, offered: 12, needed: 16}[why]
-	case c.me.Seed:
-		return far < 2*c.cfg.Neighbours
+		return n < c.cfg.Neighbours/4*[...]int{found: 1, chosen: 2, offered: 12, needed: 16}[why]
+	case c.me.Seed && !b.enlisted(m.ID, m.Zone):
+		return false
 	}
-	return far < c.cfg.FarNeighbours*[...]int{found: 1, chosen: 1, offered: 2, needed: 3}[why]
+	return n < 4*c.cfg.Importers // those of a zone change as nodes join
 }
 
 // dropNeighbour removes a peer from the neighbourhood: its pieces no longer count.
@@ -113,7 +111,6 @@ func (c *Core) dropNeighbour(b *blob, id PeerID) {
 		return
 	}
 	n := b.neighbours[i]
-	c.setWants(b, n, false)
 	b.count(n, -1)
 	b.neighbours = slices.Delete(b.neighbours, i, i+1)
 	for at := &n.m.near; *at != nil; at = &(*at).next {
@@ -216,7 +213,7 @@ func (c *Core) helloed(b *blob, from PeerID, h Hello) {
 	b.active = c.now
 	c.heardFrom(b, from)
 	n.replied, n.heard, n.m.load = true, c.now, h.Load
-	c.setWants(b, n, h.Want)
+	n.wants = h.Want
 	b.answered(from)
 	if h.Size >= 0 && b.size < 0 && b.want && (!b.relayed || n.m.Seed || h.Have.Count() > 0) {
 		c.sized(b, h.Size, from)
@@ -275,9 +272,7 @@ func (c *Core) told(b *blob, from *member, h Have) {
 	switch {
 	case !offers:
 	case !n.near:
-		if b.want && b.phase == fetching && b.opened {
-			c.importPieces(b)
-		}
+		c.importOffered(b, n, h.Pieces)
 	case c.mayAsk(b) && c.usable(n):
 		c.ask(b)
 	}
@@ -289,6 +284,7 @@ func (c *Core) left(b *blob, from PeerID, full bool) {
 	b.answered(from)
 	if !full {
 		b.joiners = slices.DeleteFunc(b.joiners, func(j joiner) bool { return j.ID == from })
+		b.dismiss(from)
 	}
 	c.work(b)
 }
@@ -317,6 +313,7 @@ func (c *Core) flush(b *blob) {
 func (c *Core) joined(b *blob, from PeerID, j Join) {
 	b.active = c.now
 	zone := c.zoneOf(from)
+	c.enlist(b, from, zone)
 	msg := Members{Digest: b.digest, Peers: c.membersFor(b, from, zone)}
 	c.addJoiner(b, joiner{ID: from, zone: zone, want: j.Want, seen: c.now})
 	c.send(from, msg)
@@ -330,22 +327,20 @@ func (c *Core) addJoiner(b *blob, j joiner) {
 	b.joiners = append(b.joiners, j)
 }
 
-// membersFor draws members of the swarm for an asker: Config.Neighbours of its zone, Config.FarNeighbours others.
+// membersFor draws members of the swarm for an asker: Config.Neighbours of its zone, and for one that is to import the
+// blob into it, itself and those that do for the other zones.
 func (c *Core) membersFor(b *blob, asker PeerID, zone string) []MemberRef {
-	near, far := c.cfg.Neighbours, c.cfg.FarNeighbours
-	var refs []MemberRef
+	refs := b.partners(asker, zone)
+	room := c.cfg.Neighbours
+	if (b.want || b.phase == held) && (zone == c.cfg.Zone || len(refs) > 0) {
+		room--
+		refs = append(refs, MemberRef{ID: c.cfg.Self, Zone: c.cfg.Zone})
+	}
 	add := func(id PeerID, z string) {
-		room := &far
-		if z == zone {
-			room = &near
-		}
-		if id != asker && *room > 0 {
-			*room--
+		if id != asker && z == zone && room > 0 {
+			room--
 			refs = append(refs, MemberRef{ID: id, Zone: z})
 		}
-	}
-	if b.want || b.phase == held {
-		add(c.cfg.Self, c.cfg.Zone)
 	}
 	for _, i := range c.rng.Perm(len(b.joiners)) {
 		if j := b.joiners[i]; j.ID != c.cfg.Self {

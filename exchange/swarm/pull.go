@@ -308,124 +308,6 @@ func (c *Core) cancelAt(b *blob, m *member) {
 	}
 }
 
-// importPieces claims pieces that no neighbour of the zone has but another zone has, and fetches those granted.
-// The claims of nodes are spread by rendezvous hashing; who has nothing else to do claims out of turn, which costs
-// no duplicate: the arbiter grants a piece once.
-func (c *Core) importPieces(b *blob) {
-	room := c.cfg.Imports - c.goOnImporting(b)
-	if room <= 0 {
-		return
-	}
-	mine := c.toImport(b, room)
-	if len(mine) == 0 {
-		return
-	}
-	c.claim(b, ScopeZone, mine[:min(room, len(mine))])
-	c.goOnImporting(b)
-}
-
-// goOnImporting asks for the pieces that this node may bring into its zone, gives back those that are here by now
-// or nowhere any more, and returns the number of those left.
-func (c *Core) goOnImporting(b *blob) int {
-	var back []uint32
-	b.importing = slices.DeleteFunc(b.importing, func(i PieceIndex) bool {
-		p := &b.pieces[i]
-		switch {
-		case p.zone.state == pending:
-			return false
-		case p.zone.state != granted:
-			return true
-		case b.inflight(i):
-			return false
-		case b.have.Has(i) || b.avail.near.Has(i) || !b.avail.far.Has(i):
-			back = append(back, uint32(i))
-			p.zone = claim{}
-			return true
-		}
-		if n := c.provider(b, i, false, ""); n != nil {
-			c.request(b, i, n)
-		}
-		return false
-	})
-	c.tell(b, ScopeZone, ClaimRelease, back)
-	return len(b.importing)
-}
-
-// toImport returns the pieces that this node is to claim: where a local reader is blocked, whoever the importer is; those
-// that are its own; with nothing else to do, one of those of others, drawn by lot, or all that are idle would take
-// the same.
-func (c *Core) toImport(b *blob, room int) []uint32 {
-	var list []uint32
-	add := func(i PieceIndex) bool {
-		if b.pieces[i].zone.open(c.now) && !slices.Contains(list, uint32(i)) {
-			list = append(list, uint32(i))
-		}
-		return len(list) < room
-	}
-	for p := range b.cursors {
-		if b.lacking(abroad, int(p/64))&(1<<(p%64)) != 0 && !add(p) {
-			return list
-		}
-	}
-	mine := c.ownImports(b)
-	for k := range b.have.words {
-		if !bitsOf(k, b.lacking(abroad, k)&mine.words[k], add) {
-			return list
-		}
-	}
-	if len(list) > 0 || c.asking(b) >= c.allowed(b)/2 {
-		return list
-	}
-	room = 1
-	first, words := c.rng.IntN(len(b.have.words)), len(b.have.words)
-	for k := range words {
-		if k = (first + k) % words; !bitsOf(k, b.lacking(abroad, k), add) {
-			break
-		}
-	}
-	return list
-}
-
-// ownImports returns the pieces of which this node is the importer of its zone, as far as it knows those that want the blob.
-func (c *Core) ownImports(b *blob) Bitmap {
-	if b.mineStale {
-		b.mineStale, b.mine = false, FullBitmap(len(b.pieces))
-		for _, n := range b.neighbours {
-			if n.near && n.wants && !c.useless(n.m) {
-				c.shareImports(b, n)
-			}
-		}
-	}
-	return b.mine
-}
-
-// shareImports leaves to a neighbour what rendezvous hashing gives it of this node's imports.
-func (c *Core) shareImports(b *blob, n *neighbour) {
-	for k, w := range b.mine.words {
-		bitsOf(k, w, func(i PieceIndex) bool {
-			if key := b.key ^ unitKey(ScopeZone, uint32(i)); mix(key^n.m.key) > mix(key^c.me.key) {
-				b.mine.Clear(i)
-			}
-			return true
-		})
-	}
-}
-
-// setWants notes whether a neighbour wants the blob, and with that who imports what.
-func (c *Core) setWants(b *blob, n *neighbour, wants bool) {
-	if n.wants == wants {
-		return
-	}
-	n.wants = wants
-	switch {
-	case !n.near || c.useless(n.m):
-	case wants:
-		c.shareImports(b, n)
-	default:
-		b.mineStale = true
-	}
-}
-
 // started notes that the bytes of a piece come.
 func (c *Core) started(e PieceStarted) {
 	b := c.blobs[e.Digest]
@@ -462,6 +344,9 @@ func (c *Core) arrived(e PieceArrived) {
 	imported := m == nil || m.Zone != c.cfg.Zone
 	c.got(b, e.Piece)
 	if imported {
+		if m != nil {
+			c.imported(b, m, e.Took)
+		}
 		c.zoneDone(b, []uint32{uint32(e.Piece)})
 	}
 	c.checkWhole(b)

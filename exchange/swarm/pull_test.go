@@ -332,7 +332,13 @@ func (v *view) importing(t rapid.TB, p PieceIndex, n *neighbour) {
 	if v.b.pieces[p].zone.state != granted {
 		t.Fatalf("piece %d is imported without a lease", p)
 	}
-	if best := v.best(p, false, nil); n != best {
-		t.Fatalf("piece %d is imported from %s, best is %s", p, n.m.ID, best.m.ID)
+	if !n.have.Has(p) || !v.usable(n) {
+		t.Fatalf("piece %d is imported from %s: has it: %v, usable: %v", p, n.m.ID, n.have.Has(p), v.usable(n))
+	}
+	for _, o := range v.b.neighbours {
+		alike := o.m.Zone == n.m.Zone && o.m.Seed == n.m.Seed && v.c.warm(o) == v.c.warm(n)
+		if alike && o.have.Has(p) && v.usable(o) && cost(o) < cost(n) {
+			t.Fatalf("piece %d is imported from %s at a cost of %v, %s has it at %v", p, n.m.ID, cost(n), o.m.ID, cost(o))
+		}
 	}
 }

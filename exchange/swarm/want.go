@@ -35,6 +35,7 @@ func (c *Core) begin(b *blob, size int64) {
 	b.want, b.phase = true, fetching
 	b.wantedAt, b.progressAt, b.lastRead, b.renewAt = c.now, c.now, c.now, c.now
 	b.refused, b.silent, b.asked, b.suspects = nil, nil, nil, nil
+	b.imports = imports{}
 	b.originDead, b.originTries, b.originUntil, b.bypass, b.repairs = false, 0, 0, false, 0
 	b.outage, b.metFar, b.begun = 0, false, b.have.Count() > 0
 	switch {
@@ -173,7 +174,7 @@ func (c *Core) meet(b *blob, from PeerID) {
 		c.send(from, Bye{Digest: b.digest, Full: true})
 		return
 	}
-	c.setWants(b, n, true)
+	n.wants = true
 	if n.greeted == 0 {
 		n.greeted = max(c.now, 1)
 		c.send(from, c.hello(b, false))
