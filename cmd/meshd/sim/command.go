@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -48,7 +50,14 @@ func (f *engineFlags) Validate() error {
 	return nil
 }
 
+// heapGrowth is by how many per cent the heap may grow between collections: ten thousand nodes live as long as the run, and
+// there is little to collect.
+const heapGrowth = 40
+
 func (f *engineFlags) options() netsim.Options {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(heapGrowth)
+	}
 	return netsim.Options{Seed: f.Seed, Workers: f.Workers}
 }
 
