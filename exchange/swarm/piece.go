@@ -20,13 +20,14 @@ type Layout struct {
 	PieceSize int64 // bytes; a power of two; only the last piece may be shorter
 }
 
-// LayoutOf returns the layout of a blob of size bytes: size/1024 rounded up to a power of two, within
-// MinPieceSize and MaxPieceSize. A blob of up to 1 MiB is one piece.
+// LayoutOf returns the layout of a blob of size bytes: size/1024 rounded down to a power of two, within
+// MinPieceSize and MaxPieceSize. A blob of up to 1 MiB is one piece. Start and end of a pull take some hops of one
+// piece's time each; below a thousandth of the blob they no longer count, and what each piece costs does.
 func LayoutOf(size int64) Layout {
 	if size <= 1<<20 {
 		return Layout{Size: size, PieceSize: 1 << 20}
 	}
-	p := int64(1) << bits.Len64(uint64((size-1)>>10))
+	p := int64(1) << (bits.Len64(uint64(size>>10)) - 1)
 	return Layout{Size: size, PieceSize: min(max(p, MinPieceSize), MaxPieceSize)}
 }
 
