@@ -18,6 +18,8 @@ const (
 	maxTokenBody = 256 << 10
 	minTokenTTL  = time.Minute // the protocol's default when the server names none
 	maxTokenTTL  = 24 * time.Hour
+	// refusalTTL is how long a token server's no, or a registry's to a fresh token, is not asked for again.
+	refusalTTL = 30 * time.Second
 )
 
 // tokenKey is what a token was asked for.
@@ -79,10 +81,16 @@ type tokens struct {
 	flights map[tokenKey]*flight
 }
 
+// heldToken is a token server's yes, or with err its no.
 type heldToken struct {
 	header  string // ready to send
+	err     error
+	fetched time.Time
 	expires time.Time
 }
+
+// errNotAccepted: the registry does not take the token that it has asked for.
+var errNotAccepted = errors.New("the registry does not accept the token it asked for")
 
 // flight is one running fetch. waiters is guarded by tokens.mu; header and err are written before done closes.
 type flight struct {
@@ -109,7 +117,7 @@ func (t *tokens) get(ctx context.Context, ep *endpoint, home reach, key tokenKey
 	t.mu.Lock()
 	if held, ok := t.live[key]; ok && time.Now().Before(held.expires) {
 		t.mu.Unlock()
-		return held.header, nil
+		return held.header, held.err
 	}
 	f := t.flights[key]
 	if f == nil {
@@ -155,14 +163,23 @@ func (t *tokens) start(ep *endpoint, home reach, key tokenKey, cred credential) 
 		if err != nil && t.closed {
 			err = ErrClosed
 		}
-		if f.err = err; err == nil {
+		switch f.err = err; {
+		case err == nil:
 			f.header = "Bearer " + token
-			makeRoom(t.live, func(h heldToken) bool { return !began.Before(h.expires) })
-			t.live[key] = heldToken{f.header, began.Add(ttl - ttl/10)}
+			t.hold(key, heldToken{header: f.header, fetched: began, expires: began.Add(ttl - ttl/10)})
+		case isRefusal(err):
+			t.hold(key, heldToken{err: err, expires: began.Add(refusalTTL)})
 		}
 		close(f.done)
 	})
 	return f
+}
+
+// hold keeps a token or a no; t.mu is held.
+func (t *tokens) hold(key tokenKey, h heldToken) {
+	now := time.Now()
+	makeRoom(t.live, func(h heldToken) bool { return !now.Before(h.expires) })
+	t.live[key] = h
 }
 
 // remembered returns the header that served last time at this place, renewed if it ran out; "" if there is none.
@@ -196,6 +213,22 @@ func (t *tokens) forget(key tokenKey, header string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.live[key].header == header {
+		delete(t.live, key)
+	}
+}
+
+// reject drops a token that the registry did not accept although it had just asked for it. Where no token has served
+// yet, one fetched lately will not get better by fetching it again: that is not done for a while.
+func (t *tokens) reject(q *query, cred credential, key tokenKey, header string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	held, now := t.live[key], time.Now()
+	_, served := t.places[placeOf(q, cred)]
+	switch {
+	case held.header != header:
+	case !served && now.Sub(held.fetched) < refusalTTL:
+		t.hold(key, heldToken{err: errNotAccepted, expires: now.Add(refusalTTL)})
+	default:
 		delete(t.live, key)
 	}
 }
@@ -303,18 +336,21 @@ func isToken(s string) bool {
 // tokenError says how a request fails for which no token could be had. If the token server said no, it is
 // the registry's own refusal, with its challenge; otherwise what went wrong with the token server.
 func tokenError(refusal *Error, err error) error {
-	var e *Error
-	if errors.As(err, &e) {
-		switch {
-		case e.Status == http.StatusTooManyRequests, e.Status == http.StatusRequestTimeout:
-			return err
-		case e.Status >= 400 && e.Status < 500:
-			return refusal
-		}
+	if isRefusal(err) {
+		return refusal
 	}
 	if errors.Is(err, ErrRefused) {
 		refusal.Err = err
 		return refusal
 	}
 	return err
+}
+
+// isRefusal tells whether a token server said no, or its token is known to be worth nothing.
+func isRefusal(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) {
+		return errors.Is(err, errNotAccepted)
+	}
+	return e.Status >= 400 && e.Status < 500 && e.Status != http.StatusTooManyRequests && e.Status != http.StatusRequestTimeout
 }

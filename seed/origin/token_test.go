@@ -337,6 +337,43 @@ func TestWithdrawnToken(t *testing.T) {
 	}
 }
 
+// A no of the token server, or of the registry to a fresh token, is not asked for again at once, however many want it.
+func TestRefusedTokenIsNotAskedForAgain(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"token server says no":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) },
+		"token is worth nothing":   func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"token":"bad"}`) },
+		"token server says no 403": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFabric(t)
+				g := newGuarded(f)
+				g.answer = answer
+				c := f.client(plain())
+				for round := 1; round <= 2; round++ {
+					var wg sync.WaitGroup
+					for range 100 {
+						wg.Go(func() {
+							if err := pull(c, basicAuth); !errors.Is(err, ErrUnauthorized) {
+								t.Errorf("got %v", err)
+							}
+						})
+					}
+					wg.Wait()
+					if tokens, _ := g.counts(); tokens != round {
+						t.Errorf("round %d: %d questions", round, tokens)
+					}
+					time.Sleep(refusalTTL)
+				}
+				g.answer = nil // rights were given
+				if err := pull(c, basicAuth); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
 func TestHangingTokenServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFabric(t)

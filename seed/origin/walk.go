@@ -259,7 +259,7 @@ func (c *Client) visit(ctx context.Context, q *query, h hop) (*answer, error) {
 	}
 	switch {
 	case a.StatusCode == http.StatusUnauthorized:
-		c.tokens.forget(key, token)
+		c.tokens.reject(q, h.cred, key, token)
 	case !h.away:
 		c.tokens.remember(q, h.cred, key, home)
 	}
