@@ -35,6 +35,8 @@ type Config struct {
 
 	// GrantTTL is how long the origin's yes is good. Default 5 min.
 	GrantTTL time.Duration
+	// RefusalTTL is how long the origin's no to credentials is good. Default 30 s.
+	RefusalTTL time.Duration
 	// StaleTTL is how old a yes may be to serve while the origin cannot answer.
 	// Default 24 h; equal to GrantTTL switches it off.
 	StaleTTL time.Duration
@@ -65,6 +67,7 @@ func (c Config) withDefaults() Config {
 	or(&c.BodyTimeout, 10*time.Second)
 	or(&c.ManifestMax, 4<<20)
 	or(&c.GrantTTL, 5*time.Minute)
+	or(&c.RefusalTTL, 30*time.Second)
 	or(&c.StaleTTL, max(24*time.Hour, c.GrantTTL))
 	or(&c.MaxGrants, 1<<16)
 	or(&c.MaxTags, 1<<12)
@@ -99,6 +102,7 @@ func (c Config) Validate() error {
 		{"body timeout", int64(c.BodyTimeout)},
 		{"manifest max", c.ManifestMax},
 		{"grant ttl", int64(c.GrantTTL)},
+		{"refusal ttl", int64(c.RefusalTTL)},
 		{"max grants", int64(c.MaxGrants)},
 		{"max tags", int64(c.MaxTags)},
 		{"max requests", int64(c.MaxRequests)},

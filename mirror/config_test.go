@@ -26,6 +26,7 @@ func TestConfig(t *testing.T) {
 		"body timeout":       {BodyTimeout: -1},
 		"manifest max":       {ManifestMax: -1},
 		"grant ttl":          {GrantTTL: -1},
+		"refusal ttl":        {RefusalTTL: -1},
 		"stale ttl":          {StaleTTL: time.Second},
 		"max grants":         {MaxGrants: -1},
 		"max tags":           {MaxTags: -1},

@@ -12,7 +12,8 @@
 //
 // # Routes
 //
-//	GET, HEAD /v2/                                  200, always without a challenge
+//	GET, HEAD /v2/                                  200 with a token, else 401
+//	GET, HEAD /v2/token                             a token, for whoever asks
 //	GET, HEAD /v2/<name>/manifests/<tag or digest>
 //	GET, HEAD /v2/<name>/blobs/<digest>             ranges: first-last, open, suffix
 //	GET, HEAD /v2/<name>/tags/list
@@ -34,8 +35,26 @@
 // asked for one by one. Without a grant the origin is asked (HEAD, coalesced)
 // with the client's own Authorization. When it cannot answer at all (not reached,
 // time-out, 429, 5xx) a grant up to Config.StaleTTL old serves; a 401, 403 or 404
-// withdraws the grant. Grants live in memory, bounded, keyed by a salted hash:
-// no credential is kept.
+// withdraws the grant. A 401 answers for its credentials and repository, a 403 for
+// its question, for Config.RefusalTTL. Grants and refusals live in memory,
+// bounded, keyed by a salted hash: no credential is kept.
+//
+// # Logging in
+//
+// Clients that ping send credentials only after a 401 on /v2/. They get a Bearer
+// challenge that names the mirror's own token endpoint, which gives a token to
+// everybody: to who brings a name and password, one that holds them, encrypted
+// under a key that only this process has, good for minutes and for the registry
+// that its scope names. A request with such a token is put to the origin
+// anonymously; only if that is refused, with the credentials in it. The token
+// itself goes nowhere. A login for the mirror's name says nothing of registries,
+// so one that a registry has accepted goes to no other but those in the
+// configuration. A token that has expired, was changed or is another node's gets
+// a 401 with a fresh challenge.
+//
+// Every other Authorization, Basic or a registry's own token, is between the
+// client and its registry, as is the registry's Bearer challenge to a client
+// that sent nothing: so clients that do not ping (containerd) cost no extra trip.
 //
 // # Streaming
 //
@@ -59,13 +78,14 @@
 //
 // Pushes (405), absolute request URIs (it is no proxy), names, digests and
 // queries outside the grammar, bodies on a GET that do not end. It never sends a
-// challenge of its own: docker would answer a Basic challenge on /v2/ with the
-// user's docker.io password in clear text.
+// Basic challenge, of its own or of an origin: clients would put the password
+// into every request.
 //
 // # Specification
 //
 // OCI distribution-spec 1.1 (pull and content discovery), RFC 9110 sections 13
-// (conditional requests) and 14 (ranges). Several ranges in one request are
+// (conditional requests), 14 (ranges) and 11 (challenges), and the Docker registry
+// token authentication protocol (GET only). Several ranges in one request are
 // answered with the whole blob, which RFC 9110 allows. A 404 to referrers is
 // passed on and not turned into an empty index: the specification makes 404 the
 // signal to fall back to the referrers tag, and an empty index would hide the

@@ -34,6 +34,11 @@ var (
 	errRange  = errors.New("range not satisfiable")
 	errBody   = errors.New("request body on a pull")
 	errStall  = errors.New("no byte in time")
+	errScope  = errors.New("scopes of more than one registry")
+	errLogin  = errors.New("not a name and a password")
+	errToken  = errors.New("not a token of this node")
+	// errNoToken: /v2/ without any.
+	errNoToken = errors.New("no token")
 )
 
 // Codes of the specification; the last two are common beyond it.
@@ -76,6 +81,10 @@ var rows = []row{
 	{errDigest, http.StatusBadRequest, codeDigestInvalid, "invalid or unsupported digest"},
 	{errRange, http.StatusRequestedRangeNotSatisfiable, codeRangeInvalid, "the range lies past the end of the blob"},
 	{errBody, http.StatusBadRequest, codeUnsupported, "a pull has no request body"},
+	{errScope, http.StatusBadRequest, codeNameInvalid, "a token is for one registry: ask for one at a time"},
+	{errLogin, http.StatusUnauthorized, codeUnauthorized, "a token is given for Basic credentials of at most 12 KiB, or for none"},
+	{errToken, http.StatusUnauthorized, codeUnauthorized, "the token has expired or is not this node's: ask for a new one"},
+	{errNoToken, http.StatusUnauthorized, codeUnauthorized, "ask for a token first; it is given without a password too"},
 	{ErrNotFound, http.StatusNotFound, codeUnknown, "not found"},
 	{ErrBusy, http.StatusTooManyRequests, codeTooMany, "too many requests at once"},
 	{ErrNoSpace, http.StatusServiceUnavailable, codeUnavailable, "this node has no room for the blob: free disk space or lower --cache-size"},

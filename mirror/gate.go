@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -19,6 +20,15 @@ type grant struct {
 	proven bool
 }
 
+// maxRefusals bounds the remembered noes.
+const maxRefusals = 4096
+
+// refusal is the origin's no.
+type refusal struct {
+	err   error
+	until time.Time
+}
+
 // caller is who asks for what: a repository with the client's own credentials.
 type caller struct {
 	ref  Ref
@@ -31,6 +41,8 @@ type gate struct {
 	ttl    time.Duration
 	stale  time.Duration
 	grants *lru[hash, grant]
+	noes   *lru[hash, refusal]
+	noTTL  time.Duration
 	asks   *flights[grant]
 	stats  *counters
 }
@@ -94,12 +106,54 @@ func (g *gate) allow(ctx context.Context, e endpoint, c caller, d digest.Digest,
 // as a blob.
 func (g *gate) ask(ctx context.Context, e endpoint, c caller, d digest.Digest, ask func(context.Context) (grant, error)) (grant, error) {
 	key := g.hasher.sum(e.String(), c.auth, c.ref.Registry, c.ref.Repository, d.String())
-	yes, shared, err := g.asks.do(ctx, key, ask)
-	if shared {
-		g.stats.coalesced.Add(1)
-	}
+	yes, err := inquire(ctx, g, g.asks, c, key, ask)
 	if refused(err) {
 		g.grants.drop(g.key(c, d))
 	}
 	return yes, err
+}
+
+// inquire puts a question of a caller to the origin, together with whoever asks
+// the same, unless it has just said no. key names the question, credentials
+// included.
+func inquire[V any](ctx context.Context, g *gate, asks *flights[V], c caller, key hash, ask func(context.Context) (V, error)) (value V, err error) {
+	if err := g.refusal(c, key); err != nil {
+		g.stats.refusals.Add(1)
+		return value, err
+	}
+	value, shared, err := asks.do(ctx, key, ask)
+	if shared {
+		g.stats.coalesced.Add(1)
+	}
+	g.note(c, key, err)
+	return value, err
+}
+
+// everything stands for all that a caller could ask of its repository.
+func (g *gate) everything(c caller) hash {
+	return g.hasher.sum("everything", c.auth, c.ref.Registry, c.ref.Repository)
+}
+
+// refusal returns a fresh no, nil if there is none.
+func (g *gate) refusal(c caller, key hash) error {
+	for _, k := range []hash{g.everything(c), key} {
+		if no, ok := g.noes.get(k); ok && time.Now().Before(no.until) {
+			return no.err
+		}
+	}
+	return nil
+}
+
+// note remembers a no. A 401 is about the credentials, whatever they ask of the
+// repository; a 403 may be about one thing in it. A yes ends a no.
+func (g *gate) note(c caller, key hash, err error) {
+	no := refusal{err: err, until: time.Now().Add(g.noTTL)}
+	switch {
+	case err == nil:
+		g.noes.drop(g.everything(c))
+	case originStatus(err) == http.StatusUnauthorized:
+		g.noes.put(g.everything(c), no)
+	case originStatus(err) == http.StatusForbidden:
+		g.noes.put(key, no)
+	}
 }

@@ -155,6 +155,7 @@ func TestGateNoWithdrawsAnOldYes(t *testing.T) {
 		for _, target := range []string{"blobs/" + img.layer.String(), "manifests/" + img.manifest.String()} {
 			w.origin.down = &fakeError{status: 403}
 			wantStatus(t, w.do("GET", path+target, "Authorization", good), 403)
+			time.Sleep(Default().RefusalTTL)
 			w.origin.down = &fakeError{}
 			wantStatus(t, w.do("GET", path+target, "Authorization", good), 502)
 		}
@@ -229,6 +230,49 @@ func TestGateCoalesces(t *testing.T) {
 		}
 		w.Close()
 	})
+}
+
+// TestGateRemembersANo: the origin's 401 answers for its repository and credentials, a 403 for one question, both for a
+// short time and for nobody else.
+func TestGateRemembersANo(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		status int
+		asked  int // for ten different blobs, twice
+	}{{"401", 401, 1}, {"403", 403, 10}, {"404", 404, 20}, {"500", 500, 20}} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, Config{})
+				defer w.Close()
+				img := w.push(w.origin.repo("h.example", "team/app"), "latest", 1000)
+				answer := row.status
+				w.origin.headHook = func(_ context.Context, ref Ref, _ digest.Digest, auth string) (int64, error) {
+					if ref.Repository == "team/app" && auth == bad {
+						return 0, &fakeError{status: answer}
+					}
+					return 1000, nil
+				}
+				for range 2 {
+					for i := range 10 {
+						rec := w.do("GET", path+"blobs/"+digest.FromString(fmt.Sprint(i)).String(), "Authorization", bad)
+						if rec.Code != row.status && row.status != 500 {
+							t.Fatalf("%d", rec.Code)
+						}
+					}
+				}
+				if _, heads := w.origin.asked(); heads != row.asked {
+					t.Errorf("%d questions, want %d", heads, row.asked)
+				}
+				blob := "blobs/" + img.layer.String()
+				wantStatus(t, w.do("GET", path+blob, "Authorization", good), 200)
+				wantStatus(t, w.do("GET", "/v2/h.example/other/"+blob, "Authorization", bad), 200)
+				time.Sleep(Default().RefusalTTL)
+				answer = 200
+				w.origin.headHook = nil
+				wantStatus(t, w.do("GET", path+blob, "Authorization", bad), 200)
+			})
+		})
+	}
 }
 
 // TestGateSharedQuestionSurvivesItsStarter: the first client hangs up, the second

@@ -19,13 +19,13 @@ const path = "/v2/h.example/team/app/"
 func TestBase(t *testing.T) {
 	w := newWorld(t, Config{})
 	for _, target := range []string{"/v2/", "/v2", "/v2/?ns=docker.io"} {
-		rec := w.do("GET", target)
+		rec := w.do("GET", target, "Authorization", "Basic dTpw")
 		wantStatus(t, rec, 200)
 		if rec.Header().Get("Docker-Distribution-Api-Version") != "registry/2.0" || rec.Header().Get("Www-Authenticate") != "" || rec.Body.String() != "{}" {
 			t.Fatalf("%v %s", rec.Header(), rec.Body)
 		}
 	}
-	if rec := w.do("HEAD", "/v2/"); rec.Code != 200 || rec.Body.Len() != 0 {
+	if rec := w.do("HEAD", "/v2/", "Authorization", "Basic dTpw"); rec.Code != 200 || rec.Body.Len() != 0 {
 		t.Fatalf("HEAD: %d, %d bytes", rec.Code, rec.Body.Len())
 	}
 }

@@ -29,6 +29,8 @@ type Mirror struct {
 	gate      *gate
 	manifests *manifests
 	lists     *flights[listing]
+	sealer    sealer
+	bonds     *bonds
 	stats     *counters
 	draining  atomic.Bool
 }
@@ -42,11 +44,18 @@ func New(cfg Config, blobs Blobs, docs Documents, origin Origin) *Mirror {
 	g := &gate{
 		hasher: h, ttl: cfg.GrantTTL, stale: cfg.StaleTTL, stats: stats,
 		grants: newLRU[hash, grant](cfg.MaxGrants),
-		asks:   newFlights[grant](cfg.ManifestTimeout, tickets),
+		noes:   newLRU[hash, refusal](maxRefusals), noTTL: cfg.RefusalTTL,
+		asks: newFlights[grant](cfg.ManifestTimeout, tickets),
 	}
 	return &Mirror{
 		cfg: cfg, blobs: blobs, origin: origin, hasher: h, gate: g, stats: stats,
-		lists: newFlights[listing](cfg.ManifestTimeout, tickets),
+		lists: newFlights[listing](cfg.ManifestTimeout, tickets), sealer: newSealer(),
+		bonds: &bonds{
+			hasher: h, first: newLRU[hash, string](maxBonds),
+			configured: func(registry string) bool {
+				return registry == canonicalHost(cfg.DefaultRegistry) || origin.Hosts(registry)
+			},
+		},
 		manifests: &manifests{
 			hasher: h, max: cfg.ManifestMax, docs: docs, origin: origin, gate: g, stats: stats,
 			tags:    newLRU[hash, digest.Digest](cfg.MaxTags),
@@ -75,6 +84,8 @@ type request struct {
 	route
 	caller
 	query url.Values
+	// passed: the client brought a token of this mirror, and auth is what it says.
+	passed bool
 }
 
 // ServeHTTP implements [http.Handler].
@@ -88,7 +99,7 @@ func (m *Mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	rq, err := m.admit(w, r, active)
 	if err == nil {
-		err = m.serve(w, r, rq)
+		err = m.serveLeast(w, r, rq)
 	}
 	if err != nil {
 		m.fail(w, r, rq, err)
@@ -118,15 +129,42 @@ func (m *Mirror) admit(w http.ResponseWriter, r *http.Request, active int64) (re
 func (m *Mirror) parse(r *http.Request) (request, error) {
 	rt, err := parsePath(r.URL.EscapedPath())
 	rq := request{route: rt}
-	if err != nil || rt.endpoint == endpointBase {
+	if err != nil {
 		return rq, err
 	}
 	if rq.query, err = parseQuery(r.URL.RawQuery); err != nil {
 		return rq, err
 	}
 	rq.auth = authorization(r.Header)
-	rq.ref, err = resolve(rt.name, rq.query.Get("ns"), m.cfg.DefaultRegistry, m.origin.Hosts)
-	return rq, err
+	switch rt.endpoint {
+	case endpointToken:
+		return rq, nil
+	case endpointBase:
+		return m.unseal(rq)
+	}
+	if rq.ref, err = resolve(rt.name, rq.query.Get("ns"), m.cfg.DefaultRegistry, m.origin.Hosts); err != nil {
+		return rq, err
+	}
+	return m.unseal(rq)
+}
+
+// unseal puts what a token of this mirror says in the place of the token. Every
+// other Authorization is between the client and its registry.
+func (m *Mirror) unseal(rq request) (request, error) {
+	token, ok := ownToken(rq.auth)
+	if !ok {
+		return rq, nil
+	}
+	rq.auth, rq.passed = "", true
+	p, err := m.sealer.open(token, time.Now())
+	if err != nil {
+		return rq, err
+	}
+	if p.auth != "" && rq.endpoint != endpointBase && p.registry != rq.ref.Registry {
+		return rq, fmt.Errorf("%w: it is for another registry", errToken)
+	}
+	rq.auth = p.auth
+	return rq, nil
 }
 
 // endBody makes sure that a request body, which no pull has, cannot hold the
@@ -158,7 +196,19 @@ func (m *Mirror) serve(w http.ResponseWriter, r *http.Request, rq request) error
 		return m.serveBlob(w, r, rq)
 	case endpointTags, endpointReferrers:
 		return m.serveList(w, r, rq)
+	case endpointToken:
+		return m.serveToken(w, r, rq)
 	default:
+		return m.serveBase(w, r, rq)
+	}
+}
+
+// serveBase answers /v2/. Clients that ping send credentials only if they are
+// asked for them here; a token is to be had without any.
+func (m *Mirror) serveBase(w http.ResponseWriter, r *http.Request, rq request) error {
+	scheme, _, _ := strings.Cut(rq.auth, " ")
+	switch {
+	case rq.passed, strings.EqualFold(scheme, "Basic"):
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Content-Length", "2")
 		w.WriteHeader(http.StatusOK)
@@ -166,7 +216,10 @@ func (m *Mirror) serve(w http.ResponseWriter, r *http.Request, rq request) error
 			return m.writeAll(w, r, []byte("{}"))
 		}
 		return nil
+	case rq.auth == "":
+		return errNoToken
 	}
+	return errToken
 }
 
 // fail answers an error. A client that has left gets nothing.
@@ -175,6 +228,9 @@ func (m *Mirror) fail(w http.ResponseWriter, r *http.Request, rq request, err er
 		panic(http.ErrAbortHandler)
 	}
 	p := problemOf(err, rq.endpoint)
+	if p.status == http.StatusUnauthorized {
+		p.header["Www-Authenticate"] = challenges(r, rq, p.header["Www-Authenticate"])
+	}
 	m.stats.failures.Add(1)
 	if p.status >= 500 {
 		log.Warnw("request failed", "ref", rq.ref.String(), "blob", rq.subject(), "origin", rq.ref.Registry, "err", err)

@@ -23,10 +23,11 @@ const (
 	endpointBlob
 	endpointTags
 	endpointReferrers
+	endpointToken
 )
 
 func (e endpoint) String() string {
-	return [...]string{"base", "manifest", "blob", "tags", "referrers"}[e]
+	return [...]string{"base", "manifest", "blob", "tags", "referrers", "token"}[e]
 }
 
 // route is a parsed path.
@@ -57,6 +58,8 @@ func parsePath(escaped string) (route, error) {
 		return route{}, errRoute
 	case rest == "" || rest == "/":
 		return route{endpoint: endpointBase}, nil
+	case path == tokenPath:
+		return route{endpoint: endpointToken}, nil
 	case rest[0] != '/':
 		return route{}, errRoute
 	}

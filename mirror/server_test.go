@@ -69,7 +69,7 @@ func TestServerHalfSentRequests(t *testing.T) {
 		})
 	}
 	resp, err := http.Get(srv.URL + "/v2/")
-	if err != nil || resp.StatusCode != 200 {
+	if err != nil || resp.StatusCode != 401 {
 		t.Fatalf("another client: %v, %v", resp, err)
 	}
 	resp.Body.Close()
@@ -93,8 +93,8 @@ func TestServerRequestBodies(t *testing.T) {
 		status  int
 		closes  bool
 	}{
-		{"GET /v2/ HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", 200, false},
-		{"GET /v2/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 200, false},
+		{"GET /v2/ HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", 401, false},
+		{"GET /v2/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 401, false},
 		{"POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 405, false},
 		{"GET /v2/ HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("a", 100000), 400, true},
 	} {

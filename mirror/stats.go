@@ -16,6 +16,8 @@ type Stats struct {
 	StaleGrants   int64 // of an origin that could not answer, covered by an old yes
 	OriginAsks    int64 // questions put to origins
 	Coalesced     int64 // requests that shared another one's question
+	Refusals      int64 // requests that an earlier no of the origin answered
+	Tokens        int64 // given to clients
 	Grants        int64 // remembered now
 }
 
@@ -26,6 +28,7 @@ type counters struct {
 	blobPulls, blobBytes, aborted    atomic.Int64
 	grantHits, staleGrants           atomic.Int64
 	originAsks, coalesced            atomic.Int64
+	refusals, tokens                 atomic.Int64
 }
 
 // Stats returns the counters. They are read one by one, so they need not add up.
@@ -44,6 +47,8 @@ func (m *Mirror) Stats() Stats {
 		StaleGrants:   c.staleGrants.Load(),
 		OriginAsks:    c.originAsks.Load(),
 		Coalesced:     c.coalesced.Load(),
+		Refusals:      c.refusals.Load(),
+		Tokens:        c.tokens.Load(),
 		Grants:        int64(m.gate.grants.len()),
 	}
 }
