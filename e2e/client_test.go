@@ -57,7 +57,8 @@ func command(name string, args ...string) (string, error) {
 // docker is a dockerd with one mirror.
 type docker struct {
 	*process
-	host string // DOCKER_HOST
+	host   string // DOCKER_HOST
+	config string // the client's directory with logins; "": the user's own
 }
 
 // startDocker starts a dockerd that touches nothing outside of its own directory.
@@ -86,6 +87,9 @@ func startDocker(t testing.TB, mirror string) *docker {
 }
 
 func (d *docker) run(args ...string) (string, error) {
+	if d.config != "" {
+		args = append([]string{"--config", d.config}, args...)
+	}
 	return command("docker", append([]string{"-H", d.host}, args...)...)
 }
 
@@ -138,9 +142,10 @@ func cranePull(t testing.TB, mirror string, img *image) error {
 }
 
 // skopeoPull copies with skopeo into a fresh directory and checks every blob.
-func skopeoPull(t testing.TB, mirror string, img *image) error {
+func skopeoPull(t testing.TB, mirror string, img *image, args ...string) error {
 	dir := filepath.Join(t.TempDir(), "skopeo")
-	_, err := command("skopeo", "--insecure-policy", "copy", "--src-tls-verify=false", "docker://"+mirror+"/"+img.repo+":"+img.tag, "dir:"+dir)
+	args = append([]string{"--insecure-policy", "copy", "--src-tls-verify=false"}, args...)
+	_, err := command("skopeo", append(args, "docker://"+mirror+"/"+img.repo+":"+img.tag, "dir:"+dir)...)
 	if err != nil {
 		return err
 	}

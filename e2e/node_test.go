@@ -65,6 +65,7 @@ func (n *node) admin() string  { return n.host + ":65002" }
 type mesh struct {
 	net      network
 	registry *registry // nil: registryURL is used
+	guarded  *registry // what registry holds, for those who have tokens; nil if there is none
 	origin   string    // the registry's URL for the nodes
 	dir      string
 	nodes    []*node

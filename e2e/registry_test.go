@@ -26,6 +26,7 @@ import (
 type registry struct {
 	*process
 	addr  string // of the registry itself: pushes, and direct pulls for comparison
+	dir   string
 	proxy *countingProxy
 }
 
@@ -35,22 +36,42 @@ func (r *registry) url() string { return "http://" + r.proxy.addr }
 func startRegistry(t testing.TB, n network) *registry {
 	t.Helper()
 	need(t, "docker-registry")
-	dir := t.TempDir()
-	r := &registry{addr: n.host(200) + ":5000"}
-	config := filepath.Join(dir, "config.yml")
-	text := fmt.Sprintf("version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    rootdirectory: %s\n  delete:\n    enabled: true\nhttp:\n  addr: %s\n",
-		filepath.Join(dir, "data"), r.addr)
+	r := &registry{addr: n.host(200) + ":5000", dir: t.TempDir()}
+	r.process = serveRegistry(t, "registry", r.addr, r.dir, "")
+	r.proxy = startProxy(t, n.host(201)+":5000", "http://"+r.addr)
+	return r
+}
+
+// guard starts a second docker-registry on what r holds, with an auth section in its configuration, behind a counting
+// proxy of its own. What is pushed to r can be pulled from it by those whom it lets.
+func (r *registry) guard(t testing.TB, n network, auth string) *registry {
+	t.Helper()
+	g := &registry{addr: n.host(203) + ":5000", dir: r.dir}
+	g.process = serveRegistry(t, "guarded", g.addr, g.dir, auth)
+	g.proxy = startProxy(t, n.host(204)+":5000", "http://"+g.addr)
+	return g
+}
+
+// serveRegistry runs docker-registry at addr on the data in dir.
+func serveRegistry(t testing.TB, name, addr, dir, auth string) *process {
+	t.Helper()
+	config := filepath.Join(dir, name+".yml")
+	text := fmt.Sprintf("version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    rootdirectory: %s\n  delete:\n    enabled: true\nhttp:\n  addr: %s\n%s",
+		filepath.Join(dir, "data"), addr, auth)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("docker-registry", "serve", config)
 	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
-	r.process = startProcess(t, "registry", cmd)
-	r.waitFor(t, "answer", 20*time.Second, func() error {
-		return getJSON("http://"+r.addr+"/v2/", &struct{}{})
+	p := startProcess(t, name, cmd)
+	p.waitFor(t, "answer", 20*time.Second, func() error {
+		resp, err := httpClient.Get("http://" + addr + "/v2/")
+		if err != nil {
+			return err
+		}
+		return resp.Body.Close()
 	})
-	r.proxy = startProxy(t, n.host(201)+":5000", "http://"+r.addr)
-	return r
+	return p
 }
 
 // image is a pushed image.

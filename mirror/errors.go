@@ -182,6 +182,8 @@ func statusCode(status int, e endpoint) string {
 // its client makes of none.
 func statusMessage(status int) string {
 	switch status {
+	case http.StatusUnauthorized:
+		return "the registry wants a login for this repository, or does not accept this one"
 	case http.StatusBadGateway:
 		return unreachable.message
 	case http.StatusGatewayTimeout:

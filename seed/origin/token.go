@@ -212,7 +212,7 @@ func (t *tokens) remember(q *query, cred credential, key tokenKey, home reach) {
 func (t *tokens) forget(key tokenKey, header string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.live[key].header == header {
+	if header != "" && t.live[key].header == header { // a no has none
 		delete(t.live, key)
 	}
 }

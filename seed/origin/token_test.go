@@ -339,22 +339,29 @@ func TestWithdrawnToken(t *testing.T) {
 
 // A no of the token server, or of the registry to a fresh token, is not asked for again at once, however many want it.
 func TestRefusedTokenIsNotAskedForAgain(t *testing.T) {
-	for name, answer := range map[string]http.HandlerFunc{
-		"token server says no":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) },
-		"token is worth nothing":   func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"token":"bad"}`) },
-		"token server says no 403": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) },
+	no := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }
+	worthless := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"token":"bad"}`) }
+	for _, row := range []struct {
+		name          string
+		answer        http.HandlerFunc
+		authorization string
+	}{
+		{"token server says no", no, basicAuth},
+		{"token server says no to anybody", no, ""},
+		{"token is worth nothing", worthless, basicAuth},
+		{"token for anybody is worth nothing", worthless, ""},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFabric(t)
 				g := newGuarded(f)
-				g.answer = answer
+				g.answer = row.answer
 				c := f.client(plain())
 				for round := 1; round <= 2; round++ {
 					var wg sync.WaitGroup
 					for range 100 {
 						wg.Go(func() {
-							if err := pull(c, basicAuth); !errors.Is(err, ErrUnauthorized) {
+							if err := pull(c, row.authorization); !errors.Is(err, ErrUnauthorized) {
 								t.Errorf("got %v", err)
 							}
 						})
@@ -366,7 +373,7 @@ func TestRefusedTokenIsNotAskedForAgain(t *testing.T) {
 					time.Sleep(refusalTTL)
 				}
 				g.answer = nil // rights were given
-				if err := pull(c, basicAuth); err != nil {
+				if err := pull(c, row.authorization); err != nil {
 					t.Error(err)
 				}
 			})

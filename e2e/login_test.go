@@ -1,0 +1,412 @@
+package e2e
+
+import (
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+)
+
+const (
+	user     = "alice"
+	password = "geheim-4711"
+)
+
+// guardedMesh is a mesh in front of a registry that wants tokens: guarded.test/team/N is for users, open/app for all.
+func guardedMesh(t testing.TB, users map[string]string, repos []string, specs ...nodeSpec) (*mesh, *authServer) {
+	t.Helper()
+	n := newNetwork(t)
+	mays := map[string][]string{"": {"open/app"}}
+	for u := range users {
+		mays[u] = repos
+	}
+	auth := startAuthServer(t, n, users, mays)
+	r := startRegistry(t, n)
+	m := &mesh{net: n, registry: r, origin: r.url(), dir: t.TempDir()}
+	m.guarded = r.guard(t, n, auth.config(t))
+	m.extra = []string{"--registry", guardedHost + "=" + m.guarded.url(), "--log-level", "debug"}
+	m.start(t, specs...)
+	return m, auth
+}
+
+// byPath is the image as a client names it by path prefix.
+func byPath(img *image) *image {
+	i := *img
+	i.repo = guardedHost + "/" + img.repo
+	return &i
+}
+
+func auths(t testing.TB, host, user, password string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	login := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
+	must(t, os.WriteFile(filepath.Join(dir, "config.json"), fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}}}`, host, login), 0o600))
+	return dir
+}
+
+// Every client logs in for the mirror's name and pulls by path prefix, or brings its credentials for the registry; who
+// brings none or wrong ones gets nothing private, and what is open to everybody stays so.
+func TestPrivatePulls(t *testing.T) {
+	long(t)
+	need(t, "skopeo", "podman", "ctr", "containerd")
+	m, auth := guardedMesh(t, map[string]string{user: password}, []string{"team/app"}, nodeSpec{"east", true})
+	n := m.nodes[0]
+	img := byPath(m.registry.pushImage(t, "team/app", 1, 3*mib, 200_000))
+	open := byPath(m.registry.pushImage(t, "open/app", 2, 1*mib))
+	hub := m.registry.pushImage(t, "library/hello", 3, 1*mib)
+	d := startDocker(t, n.mirror())
+	c := startContainerd(t)
+	for _, client := range []struct {
+		name string
+		pull func(t *testing.T, img *image, user, password string) error
+	}{
+		{"dockerd", func(t *testing.T, img *image, user, password string) error {
+			i := *img
+			i.repo = n.mirror() + "/" + img.repo
+			_ = d.remove(&i)
+			d.config = t.TempDir()
+			if user != "" {
+				if out, err := d.run("login", "-u", user, "-p", password, n.mirror()); err != nil || !strings.Contains(out, "Succeeded") {
+					return fmt.Errorf("docker login: %w: %s", err, out)
+				}
+			}
+			return d.pull(&i)
+		}},
+		{"skopeo", func(t *testing.T, img *image, user, password string) error {
+			if user == "" {
+				return skopeoPull(t, n.mirror(), img)
+			}
+			return skopeoPull(t, n.mirror(), img, "--src-creds", user+":"+password)
+		}},
+		{"crane", func(t *testing.T, img *image, user, password string) error {
+			dir := t.TempDir()
+			if user != "" {
+				dir = auths(t, n.mirror(), user, password)
+			}
+			t.Setenv("DOCKER_CONFIG", dir)
+			return cranePull(t, n.mirror(), img)
+		}},
+		{"podman", func(t *testing.T, img *image, user, password string) error {
+			return podmanPull(t, n.mirror(), img, user, password)
+		}},
+		{"containerd", func(t *testing.T, img *image, user, password string) error {
+			args := []string{}
+			if user != "" {
+				args = append(args, "--user", user+":"+password)
+			}
+			return c.pull(t, img, n.mirror(), "", args...)
+		}},
+		{"containerd with a header in hosts.toml", func(t *testing.T, img *image, user, password string) error {
+			header := ""
+			if user != "" {
+				header = "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+			}
+			return c.pull(t, img, n.mirror(), header)
+		}},
+	} {
+		t.Run(client.name, func(t *testing.T) {
+			if err := client.pull(t, img, "", ""); err == nil {
+				t.Error("pulled a private image without credentials")
+			}
+			if err := client.pull(t, open, "", ""); err != nil {
+				t.Errorf("an open image without credentials: %v", err)
+			}
+			err := client.pull(t, img, user, "wrong")
+			if err == nil {
+				t.Error("pulled a private image with a wrong password")
+			} else if text := strings.ToLower(err.Error()); !strings.Contains(text, "unauthorized") && !strings.Contains(text, "denied") && !strings.Contains(text, "authentication required") {
+				t.Errorf("a wrong password is not named as the reason: %v", err)
+			}
+			if err := client.pull(t, img, user, password); err != nil {
+				t.Errorf("a private image with credentials: %v", err)
+			}
+		})
+	}
+	d.config = ""
+	if err := d.pull(hub); err != nil {
+		t.Errorf("docker in mirror mode, without a login: %v", err)
+	}
+	checkSecrets(t, m, auth)
+}
+
+// Docker hands a mirror the login for Docker Hub when it is asked for a token; it opens private images of Docker Hub.
+func TestDockerHubLogin(t *testing.T) {
+	long(t)
+	n := newNetwork(t)
+	auth := startAuthServer(t, n, map[string]string{user: password}, map[string][]string{user: {"team/app"}})
+	r := startRegistry(t, n)
+	m := &mesh{net: n, registry: r, origin: r.guard(t, n, auth.config(t)).url(), dir: t.TempDir(), extra: []string{"--log-level", "debug"}}
+	m.start(t, nodeSpec{"east", true})
+	img := r.pushImage(t, "team/app", 1, 1*mib)
+	d := startDocker(t, m.nodes[0].mirror())
+	d.config = t.TempDir()
+	if err := d.pull(img); err == nil {
+		t.Error("pulled a private image without a login")
+	}
+	d.config = auths(t, "https://index.docker.io/v1/", user, password)
+	must(t, d.pull(img))
+	checkSecrets(t, m, auth)
+}
+
+// An origin that wants Basic credentials: the mirror asks for them in its own way.
+func TestBasicRegistry(t *testing.T) {
+	n := newNetwork(t)
+	r := startRegistry(t, n)
+	htpasswd := filepath.Join(t.TempDir(), "htpasswd")
+	must(t, os.WriteFile(htpasswd, []byte("user:$2a$04$4kb6OEyyNNydeJycgj7lRurnovU2jNizd1OVH3hVz6jH3PA6FhCeS\n" /* geheim */), 0o600))
+	guarded := r.guard(t, n, fmt.Sprintf("auth:\n  htpasswd:\n    realm: e2e\n    path: %s\n", htpasswd))
+	m := &mesh{net: n, registry: r, origin: guarded.url(), dir: t.TempDir()}
+	m.start(t, nodeSpec{"east", true})
+	img := r.pushImage(t, "team/app", 1, 100_000)
+	for _, auth := range []authn.Authenticator{authn.Anonymous, &authn.Basic{Username: "user", Password: "wrong"}} {
+		if err := libraryPull(m.nodes[0].mirror(), img, auth); err == nil {
+			t.Errorf("pulled a private image as %v", auth)
+		}
+	}
+	must(t, libraryPull(m.nodes[0].mirror(), img, &authn.Basic{Username: "user", Password: "geheim"}))
+	_, header, _, err := getRaw(m.nodes[0].mirror(), "/v2/team/app/manifests/latest")
+	must(t, err)
+	if c := header.Values("Www-Authenticate"); len(c) != 1 || !strings.HasPrefix(c[0], "Bearer ") {
+		t.Errorf("challenges %q", c)
+	}
+}
+
+// checkSecrets looks for what nobody may read in the logs and the data of the nodes.
+func checkSecrets(t *testing.T, m *mesh, auth *authServer) {
+	t.Helper()
+	login := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
+	secrets := append([]string{password, login, strings.TrimRight(login, "="), "meshd.", "Bearer ey", "Basic "}, auth.tokens...)
+	if len(auth.tokens) == 0 {
+		t.Error("no token was given")
+	}
+	for _, n := range m.nodes {
+		if !strings.Contains(n.output(), "request refused") {
+			t.Errorf("the log of %s is not at debug level: it proves nothing", n.name)
+		}
+		for _, s := range secrets {
+			if i := strings.Index(n.output(), s); i >= 0 {
+				t.Errorf("the log of %s holds a secret (%.12s...): %.300s", n.name, s, n.output()[max(0, i-200):])
+			}
+		}
+		must(t, filepath.WalkDir(n.dir, func(path string, e os.DirEntry, err error) error {
+			if err != nil || !e.Type().IsRegular() {
+				return err
+			}
+			data, err := os.ReadFile(path)
+			for _, s := range []string{password, login} {
+				if strings.Contains(string(data), s) {
+					t.Errorf("%s holds a secret", path)
+				}
+			}
+			return err
+		}))
+	}
+}
+
+// Three users pull five repositories a thousand times at once: the registry's auth service is asked once for each user
+// and repository, and once for anonymity and repository.
+func TestAuthQuestions(t *testing.T) {
+	long(t)
+	users := map[string]string{"alice": "pass-a", "bob": "pass-b", "carol": "pass-c"}
+	var repos []string
+	for i := range 5 {
+		repos = append(repos, fmt.Sprint("team/app", i))
+	}
+	m, auth := guardedMesh(t, users, repos, nodeSpec{"east", true})
+	var images []*image
+	for i, repo := range repos {
+		images = append(images, byPath(m.registry.pushImage(t, repo, int64(10+i), 30_000, 20_000, 10_000)))
+	}
+	type work struct {
+		img  *image
+		user string
+	}
+	jobs := make(chan work)
+	go func() {
+		defer close(jobs)
+		names := []string{"alice", "bob", "carol"}
+		for i := range 1000 {
+			jobs <- work{images[i%len(images)], names[i/len(images)%len(names)]}
+		}
+	}()
+	start := time.Now()
+	var pullers []func() error
+	for range 32 {
+		pullers = append(pullers, func() error {
+			for j := range jobs {
+				if err := libraryPull(m.nodes[0].mirror(), j.img, authn.FromConfig(authn.AuthConfig{Username: j.user, Password: users[j.user]})); err != nil {
+					return fmt.Errorf("%s as %s: %w", j.img.repo, j.user, err)
+				}
+			}
+			return nil
+		})
+	}
+	atOnce(t, pullers...)
+	took := time.Since(start)
+	each, all := auth.questions()
+	t.Logf("1000 pulls of 5 repositories by 3 users in %v: %d questions of the auth service", took.Round(time.Millisecond), all)
+	want := map[string]int{}
+	for _, repo := range repos {
+		for _, u := range []string{"alice", "bob", "carol", ""} {
+			want[strings.TrimSpace(u+" repository:"+repo+":pull")] = 1
+		}
+	}
+	if took > 30*time.Second {
+		t.Logf("it took longer than a refusal is remembered: anonymity may have been asked for again")
+	}
+	for k, n := range each {
+		if n != want[k] && !(took > 30*time.Second && strings.HasPrefix(k, "repository:")) {
+			t.Errorf("%s: asked %d times, want %d", k, n, want[k])
+		}
+		delete(want, k)
+	}
+	if len(want) != 0 {
+		t.Errorf("not asked for: %v", want)
+	}
+	before := all
+	for range 100 { // wrong passwords
+		if err := libraryPull(m.nodes[0].mirror(), images[0], authn.FromConfig(authn.AuthConfig{Username: "alice", Password: "wrong"})); err == nil {
+			t.Fatal("a wrong password works")
+		}
+	}
+	each, all = auth.questions()
+	if n := each["alice repository:team/app0:pull"]; n != 2 || all-before > 2 {
+		t.Errorf("100 pulls with a wrong password: %d questions", all-before)
+	}
+}
+
+// libraryPull pulls with go-containerregistry and checks every digest, which it does as it reads.
+func libraryPull(mirror string, img *image, auth authn.Authenticator) error {
+	ref, err := name.NewTag(mirror+"/"+img.repo+":"+img.tag, name.Insecure)
+	if err != nil {
+		return err
+	}
+	got, err := remote.Image(ref, remote.WithAuth(auth), remote.WithTransport(httpClient.Transport))
+	if err != nil {
+		return err
+	}
+	layers, err := got.Layers()
+	if err != nil {
+		return err
+	}
+	for _, l := range layers {
+		r, err := l.Compressed()
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, r)
+		r.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A digest alone opens nothing: not under a repository that the client may read, nor under a registry of its own.
+func TestDigestAloneOpensNothing(t *testing.T) {
+	m, _ := guardedMesh(t, map[string]string{user: password}, []string{"team/app"}, nodeSpec{"east", true})
+	n := m.nodes[0]
+	img := byPath(m.registry.pushImage(t, "team/app", 1, 1*mib))
+	m.registry.pushImage(t, "open/app", 2, 1000)
+	m.registry.pushImage(t, "library/hello", 3, 1000)
+	must(t, libraryPull(n.mirror(), img, authn.FromConfig(authn.AuthConfig{Username: user, Password: password})))
+	layer := img.manifest.Layers[0].Digest.String()
+	for repo, status := range map[string]int{
+		guardedHost + "/team/app": http.StatusUnauthorized, guardedHost + "/open/app": http.StatusNotFound,
+		"library/hello": http.StatusNotFound, guardedHost + "/none/such": http.StatusUnauthorized,
+	} {
+		for _, what := range []string{"blobs/" + layer, "manifests/" + img.digest.String()} {
+			got, header, _, err := getRaw(n.mirror(), "/v2/"+repo+"/"+what)
+			must(t, err)
+			if got != status {
+				t.Errorf("%s %.15s: %d, want %d", repo, what, got, status)
+			}
+			if strings.Contains(header.Get("Www-Authenticate"), "Basic") {
+				t.Errorf("%s: a Basic challenge", repo)
+			}
+		}
+	}
+}
+
+// podmanPull pulls into a storage of its own and checks the image's configuration digest.
+func podmanPull(t testing.TB, mirror string, img *image, user, password string) error {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "meshd-e2e-podman-")
+	must(t, err)
+	defer os.RemoveAll(dir)
+	args := []string{"--root", dir + "/root", "--runroot", dir + "/run", "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "pull", "-q", "--tls-verify=false"}
+	if user != "" {
+		args = append(args, "--creds", user+":"+password)
+	}
+	out, err := command("podman", append(args, mirror+"/"+img.repo+":"+img.tag)...)
+	if err == nil && !strings.Contains(out, img.manifest.Config.Digest.Hex) {
+		err = fmt.Errorf("podman has %s, want %v", out, img.manifest.Config.Digest)
+	}
+	return err
+}
+
+// containerd is a containerd with its files in a directory of its own.
+type containerd struct {
+	*process
+	dir string
+}
+
+func startContainerd(t testing.TB) *containerd {
+	t.Helper()
+	if os.Getuid() != 0 {
+		missing(t, "containerd needs root")
+	}
+	dir, err := os.MkdirTemp("", "meshd-e2e-ctrd-")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	c := &containerd{dir: dir}
+	config := filepath.Join(dir, "config.toml")
+	must(t, os.WriteFile(config, []byte("version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"), 0o600))
+	c.process = startProcess(t, "containerd", exec.Command("containerd", "--config", config, "--root", dir+"/root", "--state", dir+"/state", "--address", c.socket()))
+	t.Cleanup(func() { c.terminate(t, 30*time.Second) })
+	c.waitFor(t, "answer", 60*time.Second, func() error {
+		_, err := command("ctr", "-a", c.socket(), "version")
+		return err
+	})
+	return c
+}
+
+func (c *containerd) socket() string { return c.dir + "/sock" }
+
+// pull fetches an image by the name of its registry, which leads to the mirror and nowhere else, and checks what has come.
+func (c *containerd) pull(t testing.TB, img *image, mirror, header string, args ...string) error {
+	t.Helper()
+	registry, _, _ := strings.Cut(img.repo, "/")
+	hosts := filepath.Join(t.TempDir(), registry)
+	must(t, os.MkdirAll(hosts, 0o700))
+	text := fmt.Sprintf("server = \"http://127.0.0.1:1\"\n[host.\"http://%s\"]\n  capabilities = [\"pull\", \"resolve\"]\n", mirror)
+	if header != "" {
+		text += fmt.Sprintf("[host.\"http://%s\".header]\n  authorization = %q\n", mirror, header)
+	}
+	must(t, os.WriteFile(filepath.Join(hosts, "hosts.toml"), []byte(text), 0o600))
+	ref := img.repo + ":" + img.tag
+	space := "t" + strings.ToLower(filepath.Base(filepath.Dir(hosts))) + fmt.Sprint(time.Now().UnixNano()) // nothing is there from before
+	args = append([]string{"-a", c.socket(), "-n", space, "content", "fetch", "--hosts-dir", filepath.Dir(hosts)}, args...)
+	if _, err := command("ctr", append(args, ref)...); err != nil {
+		return err
+	}
+	out, err := command("ctr", "-a", c.socket(), "-n", space, "content", "ls", "-q")
+	for _, b := range append(img.blobs(), v1.Descriptor{Digest: img.digest}) {
+		if err == nil && !strings.Contains(out, b.Digest.String()) {
+			err = fmt.Errorf("containerd lacks %v", b.Digest)
+		}
+	}
+	return err
+}
