@@ -12,6 +12,7 @@
 //     still there, because a lost message is never repeated.
 //   - the data port: HTTP/1.1 over TLS with libp2p identities on both ends. It answers only peers with a live
 //     control connection. Bulk never touches the control connections, so that pings on them stay true.
+//   - names: a private blob goes by store.Scoped's name for it, here and in everything that peers are told.
 //   - sessions: one per digest that is being brought in (single flight), with the store's Partial, the readers
 //     and, in memory only, the credentials that local clients brought for its origin.
 //   - the byte accounts by source.

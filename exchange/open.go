@@ -18,8 +18,9 @@ type Want struct {
 	Digest digest.Digest
 	Size   int64           // bytes, as a manifest says; -1 while unknown
 	Origin swarm.OriginRef // zero: from peers only
-	// Authorization is the client's own header for the origin. With one, no other node is asked to fetch the
-	// blob, and the header stays in memory until the fetch ends.
+	// Authorization is the client's own header for the origin. With one the blob is private: it goes by the name that
+	// store.Scoped gives it, and only nodes whose clients want it too, with credentials of their own, read it from
+	// the origin. A public copy that is complete here serves as well. The header stays in memory until the fetch ends.
 	Authorization string
 	Class         swarm.Class
 }
@@ -38,10 +39,14 @@ type Handle struct {
 
 // Open finds a blob on disk, joins the fetch that is under way, or begins one. It returns once the size is known
 // and bytes can be expected: some have come, or the origin has answered; a blob of one piece is there by then.
-// Otherwise it fails as the fetch does, or with ctx, which does not stop the fetch.
+// Otherwise it fails as the fetch does, or with ctx, which does not stop the fetch. A private blob has to have a sha256
+// digest (store.ErrUnsupported). The name of a private blob is no digest that a caller may ask for.
 func (x *Exchange) Open(ctx context.Context, w Want) (*Handle, error) {
 	if err := w.Digest.Validate(); err != nil {
 		return nil, fmt.Errorf("open %q: %w: %w", w.Digest, ErrInvalidDigest, err)
+	}
+	if _, scoped := store.Content(w.Digest); scoped {
+		return nil, fmt.Errorf("open %q: %w", w.Digest, ErrInvalidDigest)
 	}
 	if w.Size > swarm.MaxBlobSize {
 		return nil, fmt.Errorf("open %s: %d bytes: %w", w.Digest, w.Size, ErrTooLarge)
@@ -52,25 +57,39 @@ func (x *Exchange) Open(ctx context.Context, w Want) (*Handle, error) {
 	if h, err := x.openComplete(w.Digest); !errors.Is(err, store.ErrNotFound) {
 		return h, err
 	}
+	name := w.Digest
+	if w.Authorization != "" {
+		id, err := store.Scoped(w.Origin.Registry, w.Digest)
+		if err != nil {
+			return nil, fmt.Errorf("open %s: %w", w.Digest, err)
+		}
+		w.Digest = id
+		if h, err := x.openComplete(id); !errors.Is(err, store.ErrNotFound) {
+			return h, err
+		}
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, x.cfg.OpenTimeout, fmt.Errorf("%w in %v", ErrNoProvider, x.cfg.OpenTimeout))
 	defer cancel()
 	h, err := x.join(w)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", w.Digest, err)
+		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
 	if h.s == nil {
 		return h, nil
 	}
 	if err := h.await(ctx); err != nil {
 		_ = h.Close()
-		return nil, fmt.Errorf("open %s: %w", w.Digest, err)
+		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
 	return h, nil
 }
 
-// Stat returns the size of a blob that is complete on disk.
+// Stat returns the size of a public blob that is complete on disk.
 func (x *Exchange) Stat(d digest.Digest) (size int64, ok bool) {
 	if d.Validate() != nil {
+		return 0, false
+	}
+	if _, scoped := store.Content(d); scoped {
 		return 0, false
 	}
 	if d == d.Algorithm().FromBytes(nil) {

@@ -11,7 +11,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/meshd-project/meshd/exchange/store"
 	"github.com/meshd-project/meshd/exchange/swarm"
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -136,9 +138,13 @@ func (x *Exchange) readOrigin(ctx context.Context, s *session, a swarm.FetchOrig
 	if err != nil {
 		return err
 	}
+	content, err := contentAt(a.Digest, a.Origin)
+	if err != nil {
+		return err
+	}
 	off, n := s.originRange(a)
 	x.accounts.originRequests.Add(1)
-	body, err := x.origin.Blob(ctx, a.Origin, auth, a.Digest, off, n)
+	body, err := x.origin.Blob(ctx, a.Origin, auth, content, off, n)
 	if err != nil {
 		return err
 	}
@@ -179,6 +185,16 @@ func (x *Exchange) mayFetch(s *session, o swarm.OriginRef) (authorization string
 		return "", &originError{swarm.OriginRefused, fmt.Sprintf("registry %s is not listed", o.Registry)}
 	}
 	return auth, nil
+}
+
+// contentAt returns the digest by which an origin knows a blob. A private blob's name says of which registry it is; a peer may
+// have put it together with another.
+func contentAt(d digest.Digest, o swarm.OriginRef) (digest.Digest, error) {
+	content, scoped := store.Content(d)
+	if id, err := store.Scoped(o.Registry, content); scoped && (err != nil || id != d) {
+		return "", &originError{swarm.OriginRefused, fmt.Sprintf("private blob %s is not of registry %s", content, o.Registry)}
+	}
+	return content, nil
 }
 
 // originRange returns the bytes to ask for; n < 0 is to the end.

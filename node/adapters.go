@@ -70,6 +70,9 @@ type documents struct{ st *store.Store }
 const maxDocument = 4 << 20
 
 func (d documents) Get(dg digest.Digest) (mediaType string, data []byte, ok bool) {
+	if _, scoped := store.Content(dg); scoped {
+		return "", nil, false
+	}
 	b, err := d.st.Get(dg)
 	if err != nil {
 		return "", nil, false

@@ -22,10 +22,11 @@ const (
 	maxAnswers = 4096
 )
 
-// directBlobs passes on from its origin what the mesh must not or cannot hold. What needs credentials goes to the client
-// that has them and stays out of the store and the mesh, where any registry's yes for a digest would serve it; a client
-// that sends credentials for what anybody may read, as docker and crane do after a login, is served by the mesh. A blob
-// for which the store has no room goes to the client and is not kept.
+// directBlobs decides how a blob goes through the mesh. What anybody may read is public, also for a client that sends
+// credentials for it, as docker and crane do after a login. What needs credentials is private: the exchange keeps it apart,
+// under a name of its own for each registry, so that another registry's yes for its digest does not open it. What the
+// mesh cannot hold is passed on from its origin and not kept: a blob for which the store has no room, and a private one
+// whose digest is not sha256.
 type directBlobs struct {
 	mirror.Blobs
 	origin *origin.Client
@@ -50,8 +51,10 @@ func newDirectBlobs(mesh mirror.Blobs, o *origin.Client) *directBlobs {
 
 // Open implements mirror.Blobs.
 func (b *directBlobs) Open(ctx context.Context, w mirror.BlobWant) (mirror.Blob, error) {
-	if w.Authorization == "" || b.public(ctx, w) {
+	if w.Authorization != "" && b.public(ctx, w) {
 		w.Authorization = ""
+	}
+	if w.Authorization == "" || w.Digest.Algorithm() == digest.SHA256 {
 		blob, err := b.Blobs.Open(ctx, w)
 		if !errors.Is(err, mirror.ErrNoSpace) {
 			return blob, err

@@ -77,11 +77,17 @@ func fetch(t *testing.T, url string, header ...string) (status int, body []byte)
 	return resp.StatusCode, body
 }
 
-func TestPrivateBlobsArePassedOn(t *testing.T) {
+// TestPrivateBlobs: a private blob is kept and shared, apart from what anybody may read and from other registries.
+func TestPrivateBlobs(t *testing.T) {
 	data := bytes.Repeat([]byte("0123456789abcdef"), 100_000) // 1.6 MB: several chunks, several pieces
 	d := digest.FromBytes(data)
 	guarded := newGuardedRegistry(t, data)
 	evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if strings.HasPrefix(q.URL.Path, "/v2/team/") && q.Header.Get("Authorization") == "" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="evil"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
 		if q.Method == http.MethodHead { // says yes to anything and has nothing
 			w.Header().Set("Content-Length", strconv.Itoa(len(data)))
 			return
@@ -102,11 +108,44 @@ func TestPrivateBlobsArePassedOn(t *testing.T) {
 		}
 	}
 
-	t.Run("passed on with credentials, and not kept", func(t *testing.T) {
-		status, body := fetch(t, url("good.test", "team/app"), "Authorization", secret)
-		whole(t, status, body)
+	t.Run("wrong bytes never end well", func(t *testing.T) {
+		guarded.corrupt.Store(true)
+		defer guarded.corrupt.Store(false)
+		if status, body := fetch(t, url("good.test", "team/app"), "Authorization", secret); status == 200 && body != nil {
+			t.Fatalf("a clean end after %d bytes", len(body))
+		}
+	})
+	id, err := store.Scoped("good.test", d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("kept under a name of its registry", func(t *testing.T) {
+		before := guarded.gets.Load()
+		for range 2 {
+			status, body := fetch(t, url("good.test", "team/app"), "Authorization", secret)
+			whole(t, status, body)
+		}
+		if n := guarded.gets.Load() - before; n != 1 {
+			t.Errorf("%d GETs of the registry for two pulls", n)
+		}
+		eventually(t, "the blob to be kept", func() bool {
+			i, err := n.store.Stat(id)
+			return err == nil && i.Complete
+		})
 		if _, err := n.store.Stat(d); err == nil {
-			t.Fatal("the store has a private blob")
+			t.Fatal("the store has a private blob under its digest")
+		}
+	})
+	t.Run("not by its name in the store", func(t *testing.T) {
+		for _, host := range []string{"evil.test", "good.test"} {
+			for _, repo := range []string{"team/app", "open/app"} {
+				for _, what := range []string{"/blobs/", "/manifests/"} {
+					target := n.mirrorURL("/v2/" + repo + what + id.String() + "?ns=" + host)
+					if status, body := fetch(t, target, "Authorization", secret); status == 200 || bytes.Contains(body, data[:100]) {
+						t.Errorf("%s %s%s: %d, %d bytes", host, repo, what, status, len(body))
+					}
+				}
+			}
 		}
 	})
 	t.Run("ranges", func(t *testing.T) {
@@ -127,15 +166,12 @@ func TestPrivateBlobsArePassedOn(t *testing.T) {
 		}
 	})
 	t.Run("not on another registry's word", func(t *testing.T) {
-		if status, body := fetch(t, url("evil.test", "team/app")); status == 200 || bytes.Contains(body, data[:100]) {
-			t.Fatalf("%d, %d bytes", status, len(body))
-		}
-	})
-	t.Run("wrong bytes never end well", func(t *testing.T) {
-		guarded.corrupt.Store(true)
-		defer guarded.corrupt.Store(false)
-		if status, body := fetch(t, url("good.test", "team/app"), "Authorization", secret); status == 200 && body != nil {
-			t.Fatalf("a clean end after %d bytes", len(body))
+		for _, repo := range []string{"team/app", "open/app"} {
+			for _, auth := range []string{"", secret} {
+				if status, body := fetch(t, url("evil.test", repo), "Authorization", auth); status == 200 || bytes.Contains(body, data[:100]) {
+					t.Errorf("%s, %q: %d, %d bytes", repo, auth, status, len(body))
+				}
+			}
 		}
 	})
 	t.Run("what anybody may read goes through the mesh, whoever asks", func(t *testing.T) {

@@ -24,6 +24,12 @@
 //	blob, err := p.Commit(ctx)
 //	p.Close()
 //
+// # Names
+//
+// A blob is named by its digest. A private one, which a registry gives out for credentials only, is named by what
+// Scoped makes of the registry and the digest; the store treats that as one more digest, but proves the bytes by
+// the one within.
+//
 // # What is trusted, and when
 //
 // Nothing is trusted because a file says so; files say what is worth hashing.

@@ -37,6 +37,12 @@ type entry struct {
 	ledger *ledger // nil until the first Get
 }
 
+// content is the digest that the bytes must have.
+func (e *entry) content() digest.Digest {
+	d, _ := Content(e.digest)
+	return d
+}
+
 // idle reports whether the entry may be deleted. Store.mu must be held.
 func (e *entry) idle() bool {
 	return e.refs == 0 && e.partial == nil && (e.state == statePartial || e.state == stateComplete)

@@ -77,7 +77,7 @@ func (s *Store) computeSidecar(e *entry, f *os.File) (sidecar, error) {
 		return sidecar{}, err
 	}
 	side := sidecar{layout: l, mediaType: mediaType, hashes: make([]Hash, l.pieces())}
-	whole := e.digest.Algorithm().Hash()
+	whole := e.content().Algorithm().Hash()
 	for i := range side.hashes {
 		piece := sha256.New()
 		off, n := l.span(i)
@@ -86,7 +86,7 @@ func (s *Store) computeSidecar(e *entry, f *os.File) (sidecar, error) {
 		}
 		piece.Sum(side.hashes[i][:0])
 	}
-	if digest.NewDigest(e.digest.Algorithm(), whole) != e.digest {
+	if digest.NewDigest(e.content().Algorithm(), whole) != e.content() {
 		return sidecar{}, fmt.Errorf("%w: %w", ErrCorrupt, ErrDigestMismatch)
 	}
 	return side, nil

@@ -60,7 +60,7 @@ type Partial struct {
 func newPartial(s *Store, e *entry, data file, j *journal) *Partial {
 	p := &Partial{
 		s: s, e: e, layout: e.layout, data: data, journal: j,
-		hasher:  newHasher(data, e.digest.Algorithm().Hash, s.hashing),
+		hasher:  newHasher(data, e.content().Algorithm().Hash, s.hashing),
 		flusher: newFlusher(data),
 		pieces:  make([]piece, e.layout.pieces()),
 	}
@@ -70,7 +70,7 @@ func newPartial(s *Store, e *entry, data file, j *journal) *Partial {
 
 // single reports whether the one piece's hash is the digest, so that nothing else has to be hashed.
 func (p *Partial) single() bool {
-	return len(p.pieces) == 1 && p.e.digest.Algorithm() == digest.SHA256
+	return len(p.pieces) == 1 && p.e.content().Algorithm() == digest.SHA256
 }
 
 func (p *Partial) wrap(op string, err error) error {

@@ -26,7 +26,7 @@ func (s *Store) put(d digest.Digest, mediaType string, data []byte) error {
 	if len(mediaType) > MaxMediaType {
 		return fmt.Errorf("media type of %d bytes: %w", len(mediaType), ErrInvalid)
 	}
-	if d.Algorithm().FromBytes(data) != d {
+	if content, _ := Content(d); content.Algorithm().FromBytes(data) != content {
 		return ErrDigestMismatch
 	}
 	l, err := newLayout(int64(len(data)), s.cfg.PieceSize(int64(len(data))))

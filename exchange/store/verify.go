@@ -37,7 +37,7 @@ func (p *Partial) verify(ctx context.Context) error {
 		return ErrClosed
 	case p.held < len(p.pieces):
 		return ErrIncomplete
-	case digest.NewDigestFromBytes(p.e.digest.Algorithm(), sum) != p.e.digest:
+	case digest.NewDigestFromBytes(p.e.content().Algorithm(), sum) != p.e.content():
 		return ErrDigestMismatch
 	}
 	p.verified = true
