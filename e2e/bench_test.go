@@ -2,7 +2,10 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -252,4 +255,58 @@ func BenchmarkIdle(b *testing.B) {
 		b.ReportMetric((node.cpuSeconds(b)-before)/10*100, "cpu-percent")
 		node.kill()
 	}
+}
+
+// BenchmarkGate measures what the gate adds in front of a private blob that is on disk: cold, when it has to ask the registry
+// and its auth service for credentials that it has not seen; warm, under an earlier yes. One question of the registry with a
+// token at hand stands beside.
+func BenchmarkGate(b *testing.B) {
+	users := map[string]string{}
+	for i := range 1000 {
+		users[fmt.Sprint("user", i)] = password
+	}
+	m, auth := guardedMesh(b, users, []string{"team/app"}, nodeSpec{"east", true})
+	img := byPath(m.registry.pushImage(b, "team/app", 1, 1*mib))
+	layer := img.manifest.Layers[0].Digest.String()
+	scope := "repository:team/app:pull"
+	direct, err := auth.sign("", []any{map[string]any{"type": "repository", "name": "team/app", "actions": []string{"pull"}}})
+	must(b, err)
+	get := func(method, url, authorization string) float64 {
+		start := time.Now()
+		req, err := http.NewRequest(method, url, nil)
+		must(b, err)
+		req.Header.Set("Authorization", authorization)
+		req.Header.Set("Range", "bytes=0-0")
+		resp, err := httpClient.Do(req)
+		must(b, err)
+		_, _ = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode >= 300 {
+			b.Fatalf("%s: %s", url, resp.Status)
+		}
+		return time.Since(start).Seconds() * 1000
+	}
+	mirror := "http://" + m.nodes[0].mirror()
+	blob := mirror + "/v2/" + img.repo + "/blobs/" + layer
+	var cold, warm, origin []float64
+	i := 0
+	for b.Loop() {
+		for range 10 {
+			req, err := http.NewRequest(http.MethodGet, mirror+"/v2/token?scope="+strings.Replace(scope, "team/", guardedHost+"/team/", 1), nil)
+			must(b, err)
+			req.SetBasicAuth(fmt.Sprint("user", i%len(users)), password)
+			i++
+			resp, err := httpClient.Do(req)
+			must(b, err)
+			var answer struct{ Token string }
+			must(b, json.NewDecoder(resp.Body).Decode(&answer))
+			resp.Body.Close()
+			cold = append(cold, get(http.MethodGet, blob, "Bearer "+answer.Token))
+			warm = append(warm, get(http.MethodGet, blob, "Bearer "+answer.Token))
+			origin = append(origin, get(http.MethodHead, m.guarded.url()+"/v2/team/app/blobs/"+layer, "Bearer "+direct))
+		}
+	}
+	b.ReportMetric(median(cold[1:]), "cold-ms") // the first has the blob fetched
+	b.ReportMetric(median(warm), "warm-ms")
+	b.ReportMetric(median(origin), "question-ms")
 }

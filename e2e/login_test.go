@@ -410,3 +410,46 @@ func (c *containerd) pull(t testing.TB, img *image, mirror, header string, args 
 	}
 	return err
 }
+
+// A private image goes through the mesh as a public one does, between those who may have it: the registry sends it once.
+// Nobody else gets it, and a registry that says yes to everything opens nothing of another's.
+func TestPrivateImageThroughMesh(t *testing.T) {
+	long(t)
+	users := map[string]string{"alice": "pass-a", "bob": "pass-b"}
+	m, _ := guardedMesh(t, users, []string{"team/app"}, twoZones...)
+	img := byPath(m.registry.pushImage(t, "team/app", 1, 40*mib, 16*mib, 8*mib, 1*mib))
+	m.registry.pushImage(t, "library/hello", 2, 1000)
+	var pulls []func() error
+	for i, n := range m.nodes {
+		name := []string{"alice", "bob"}[i%2]
+		pulls = append(pulls, func() error {
+			return libraryPull(n.mirror(), img, &authn.Basic{Username: name, Password: users[name]})
+		})
+	}
+	start := time.Now()
+	atOnce(t, pulls...)
+	c := m.guarded.proxy.counts(t)
+	t.Logf("four pulls took %v; origin copies %.4f", time.Since(start).Round(time.Millisecond), float64(c.BlobBytes)/float64(img.size))
+	m.logZones(t, img.size)
+	if copies := float64(c.BlobBytes) / float64(img.size); copies > maxCopies {
+		t.Errorf("the registry sent %.3f copies", copies)
+	}
+	sent := c.BlobBytes
+	atOnce(t, pulls...)
+	if more := m.guarded.proxy.counts(t).BlobBytes - sent; more != 0 {
+		t.Errorf("the second pull took %d bytes of the registry", more)
+	}
+	for _, n := range m.nodes {
+		for _, auth := range []authn.Authenticator{authn.Anonymous, &authn.Basic{Username: "alice", Password: "wrong"}} {
+			if err := libraryPull(n.mirror(), img, auth); err == nil {
+				t.Errorf("%s gave it to %v", n.name, auth)
+			}
+		}
+		for _, repo := range []string{"library/hello", guardedHost + "/open/app"} {
+			status, _, _, err := getRaw(n.mirror(), "/v2/"+repo+"/blobs/"+img.manifest.Layers[0].Digest.String())
+			if err != nil || status == http.StatusOK {
+				t.Errorf("%s: a layer by its digest in %s: %d, %v", n.name, repo, status, err)
+			}
+		}
+	}
+}

@@ -42,7 +42,10 @@ func (m *Mirror) serveBlob(w http.ResponseWriter, r *http.Request, rq request) e
 	if r.Method == http.MethodHead {
 		return m.headBlob(ctx, w, rq, yes)
 	}
-	blob, err := m.blobs.Open(ctx, BlobWant{Ref: rq.ref, Digest: rq.digest, Size: yes.size, Authorization: rq.auth})
+	blob, err := m.blobs.Open(ctx, BlobWant{
+		Ref: rq.ref, Digest: rq.digest, Size: yes.size,
+		Authorization: rq.auth, Private: rq.auth != "" && m.gate.private(rq.caller),
+	})
 	if err != nil {
 		return fmt.Errorf("open blob %s: %w", rq.digest, err)
 	}

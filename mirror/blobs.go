@@ -26,6 +26,8 @@ type BlobWant struct {
 	// Authorization is the client's own header, "" if anonymous. It may be sent
 	// to Registry and kept in memory while this want lives, and nothing else.
 	Authorization string
+	// Private: the origin has just refused this repository to anonymity.
+	Private bool
 }
 
 // Blobs is the mesh. Implementations are safe for concurrent use.

@@ -144,6 +144,13 @@ func (g *gate) refusal(c caller, key hash) error {
 	return nil
 }
 
+// private reports whether the origin has just refused a caller's repository to
+// anonymity.
+func (g *gate) private(c caller) bool {
+	c.auth = ""
+	return g.refusal(c, hash{}) != nil
+}
+
 // note remembers a no. A 401 is about the credentials, whatever they ask of the
 // repository; a 403 may be about one thing in it. A yes ends a no.
 func (g *gate) note(c caller, key hash, err error) {

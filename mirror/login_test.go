@@ -64,8 +64,8 @@ func TestPing(t *testing.T) {
 	if rec := w.do("HEAD", "/v2/"); rec.Code != 401 || rec.Body.Len() != 0 {
 		t.Fatalf("HEAD: %d, %d bytes", rec.Code, rec.Body.Len())
 	}
-	if n := w.Stats().Tokens; n != 3 {
-		t.Fatalf("%d tokens counted", n)
+	if s := w.Stats(); s.Tokens != 3 || s.Failures != 0 {
+		t.Fatalf("%+v", s)
 	}
 }
 
@@ -146,8 +146,8 @@ func TestLoginByPath(t *testing.T) {
 			t.Errorf("the origin was sent %q", r.Authorization)
 		}
 	}
-	if w.mesh.wants[0].Authorization != basic("me:secret") {
-		t.Errorf("the mesh was told %q", w.mesh.wants[0].Authorization)
+	if want := w.mesh.wants[0]; want.Authorization != basic("me:secret") || !want.Private {
+		t.Errorf("the mesh was told %q, private %v", want.Authorization, want.Private)
 	}
 }
 
@@ -163,7 +163,7 @@ func TestAnonymityFirst(t *testing.T) {
 	w.gate.noes.drop(synced)
 	wantStatus(t, w.do("GET", path+"manifests/latest", "Authorization", token), 200)
 	wantStatus(t, w.do("GET", path+"blobs/"+img.layer.String(), "Authorization", token), 200)
-	if len(w.origin.requests) != 1 || w.origin.last().Authorization != "" || w.mesh.wants[0].Authorization != "" {
+	if len(w.origin.requests) != 1 || w.origin.last().Authorization != "" || w.mesh.wants[0].Authorization != "" || w.mesh.wants[0].Private {
 		t.Errorf("%d questions, the last with %q", len(w.origin.requests), w.origin.last().Authorization)
 	}
 }

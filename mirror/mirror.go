@@ -231,6 +231,10 @@ func (m *Mirror) fail(w http.ResponseWriter, r *http.Request, rq request, err er
 	if p.status == http.StatusUnauthorized {
 		p.header["Www-Authenticate"] = challenges(r, rq, p.header["Www-Authenticate"])
 	}
+	if errors.Is(err, errNoToken) { // how each pull begins
+		p.write(w, r.Method)
+		return
+	}
 	m.stats.failures.Add(1)
 	if p.status >= 500 {
 		log.Warnw("request failed", "ref", rq.ref.String(), "blob", rq.subject(), "origin", rq.ref.Registry, "err", err)

@@ -6,7 +6,7 @@ import "sync/atomic"
 type Stats struct {
 	Active        int64 // requests being served now
 	Requests      int64 // all requests
-	Failures      int64 // answered with a status of 400 or more
+	Failures      int64 // answered with a status of 400 or more, but for the challenge on /v2/
 	Shed          int64 // of these, refused by MaxRequests
 	ManifestPulls int64 // manifests sent by GET
 	BlobPulls     int64 // blobs and ranges sent to the end

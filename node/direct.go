@@ -51,7 +51,7 @@ func newDirectBlobs(mesh mirror.Blobs, o *origin.Client) *directBlobs {
 
 // Open implements mirror.Blobs.
 func (b *directBlobs) Open(ctx context.Context, w mirror.BlobWant) (mirror.Blob, error) {
-	if w.Authorization != "" && b.public(ctx, w) {
+	if w.Authorization != "" && !w.Private && b.public(ctx, w) {
 		w.Authorization = ""
 	}
 	if w.Authorization == "" || w.Digest.Algorithm() == digest.SHA256 {
