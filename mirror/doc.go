@@ -39,6 +39,11 @@
 // its question, for Config.RefusalTTL. Grants and refusals live in memory,
 // bounded, keyed by a salted hash: no credential is kept.
 //
+// A no is the origin's too: a blob that is known by its digest alone, in no
+// repository that the client may read, is answered as the origin would. Blobs
+// that needed credentials are kept apart by registry below [Blobs], because a
+// registry's yes is a yes for what that registry has, whatever the digest.
+//
 // # Logging in
 //
 // Clients that ping send credentials only after a 401 on /v2/. They get a Bearer

@@ -4,7 +4,7 @@
 // # Who talks to whom
 //
 //	mirror   -> exchange          blobs (adapters.go: meshBlobs; held back while the mesh is sought: settle.go)
-//	         -> seed/origin       blobs that the mesh must not or cannot hold (direct.go)
+//	         -> seed/origin       which blobs are private, and those that the mesh cannot hold (direct.go)
 //	         -> exchange/store    manifests (documents)
 //	         -> seed/origin       questions to registries (mirrorOrigin)
 //	exchange -> seed/origin       byte ranges (exchangeOrigin)
