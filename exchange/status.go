@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/meshd-project/meshd/exchange/store"
 	"github.com/meshd-project/meshd/exchange/swarm"
 	"github.com/opencontainers/go-digest"
 )
@@ -24,8 +25,9 @@ type Status struct {
 // Pull is a blob on its way into the store.
 type Pull struct {
 	Digest  digest.Digest `json:"digest"`
-	Size    int64         `json:"size"` // -1 while unknown
-	Have    int64         `json:"have"` // bytes of verified pieces
+	Private bool          `json:"private,omitempty"` // given out for credentials only
+	Size    int64         `json:"size"`              // -1 while unknown
+	Have    int64         `json:"have"`              // bytes of verified pieces
 	Readers int           `json:"readers"`
 	Class   string        `json:"class"`
 	Started time.Time     `json:"started"`
@@ -73,7 +75,8 @@ func (x *Exchange) Status() Status {
 func (s *session) status() Pull {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := Pull{Digest: s.digest, Size: s.size, Readers: s.readers, Class: "background", Started: s.started, BytesIn: s.in.sources()}
+	content, private := store.Content(s.digest)
+	p := Pull{Digest: content, Private: private, Size: s.size, Readers: s.readers, Class: "background", Started: s.started, BytesIn: s.in.sources()}
 	if s.class == swarm.Foreground {
 		p.Class = "foreground"
 	}
