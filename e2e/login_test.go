@@ -161,14 +161,23 @@ func TestDockerHubLogin(t *testing.T) {
 
 // An origin that wants Basic credentials: the mirror asks for them in its own way.
 func TestBasicRegistry(t *testing.T) {
+	need(t, "ctr", "containerd")
 	n := newNetwork(t)
 	r := startRegistry(t, n)
 	htpasswd := filepath.Join(t.TempDir(), "htpasswd")
 	must(t, os.WriteFile(htpasswd, []byte("user:$2a$04$4kb6OEyyNNydeJycgj7lRurnovU2jNizd1OVH3hVz6jH3PA6FhCeS\n" /* geheim */), 0o600))
 	guarded := r.guard(t, n, fmt.Sprintf("auth:\n  htpasswd:\n    realm: e2e\n    path: %s\n", htpasswd))
 	m := &mesh{net: n, registry: r, origin: guarded.url(), dir: t.TempDir()}
+	m.extra = []string{"--registry", guardedHost + "=" + guarded.url()}
 	m.start(t, nodeSpec{"east", true})
 	img := r.pushImage(t, "team/app", 1, 100_000)
+	c := startContainerd(t)
+	for password, works := range map[string]bool{"geheim": true, "wrong": false} {
+		err := c.pull(t, byPath(img), m.nodes[0].mirror(), "", "--user", "user:"+password)
+		if works != (err == nil) {
+			t.Errorf("containerd with password %s: %v", password, err)
+		}
+	}
 	for _, auth := range []authn.Authenticator{authn.Anonymous, &authn.Basic{Username: "user", Password: "wrong"}} {
 		if err := libraryPull(m.nodes[0].mirror(), img, auth); err == nil {
 			t.Errorf("pulled a private image as %v", auth)

@@ -1,8 +1,6 @@
 package mirror
 
-import (
-	"net/http"
-)
+import "net/http"
 
 // maxBonds bounds the credentials whose registry is remembered.
 const maxBonds = 4096
@@ -24,12 +22,6 @@ func (b *bonds) may(c caller) bool {
 	return !ok || first == c.ref.Registry || b.configured(c.ref.Registry)
 }
 
-// proven reports whether a registry was the first to accept the credentials.
-func (b *bonds) proven(c caller) bool {
-	first, ok := b.first.get(b.hasher.sum("bond", c.auth))
-	return ok && first == c.ref.Registry
-}
-
 func (b *bonds) accepted(c caller) {
 	b.first.update(b.hasher.sum("bond", c.auth), func(old string, ok bool) string {
 		if ok {
@@ -41,22 +33,20 @@ func (b *bonds) accepted(c caller) {
 
 // serveLeast serves a request with no more than it takes. Credentials out of a
 // token were given for the mirror's name: they go to the registry only if it
-// refuses anonymity, or cannot answer and has accepted them before.
+// refuses anonymity, or has accepted them for the same thing before.
 func (m *Mirror) serveLeast(w http.ResponseWriter, r *http.Request, rq request) error {
-	if !rq.passed || rq.auth == "" {
+	if !rq.passed || rq.auth == "" || m.gate.known(rq.caller, rq.digest) {
 		return m.serve(w, r, rq)
 	}
 	nobody := rq
 	nobody.auth = ""
 	err := m.serve(w, r, nobody)
-	switch {
-	case refused(err), originStatus(err) == http.StatusTooManyRequests:
-		if !m.bonds.may(rq.caller) {
-			log.Infow("login not used: another registry has accepted it (name this one with --registry to allow both)",
-				"ref", rq.ref.String(), "origin", rq.ref.Registry)
-			return err
-		}
-	case err == nil, !cannotAnswer(err), !m.bonds.proven(rq.caller):
+	if !refused(err) && originStatus(err) != http.StatusTooManyRequests {
+		return err
+	}
+	if !m.bonds.may(rq.caller) {
+		log.Infow("login not used: another registry has accepted it (name this one with --registry to allow both)",
+			"ref", rq.ref.String(), "origin", rq.ref.Registry)
 		return err
 	}
 	if err = m.serve(w, r, rq); err == nil {

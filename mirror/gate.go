@@ -75,6 +75,12 @@ func (g *gate) giveParts(c caller, at time.Time, parts []part) {
 	}
 }
 
+// known reports whether there is a yes that allow may still use.
+func (g *gate) known(c caller, d digest.Digest) bool {
+	old, ok := g.grants.get(g.key(c, d))
+	return ok && time.Since(old.at) < g.stale
+}
+
 // allow returns a fresh yes, or the answer to ask. An old yes serves while the
 // origin cannot answer; the origin's no withdraws it.
 func (g *gate) allow(ctx context.Context, e endpoint, c caller, d digest.Digest, ask func(context.Context) (grant, error)) (grant, error) {
