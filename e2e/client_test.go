@@ -160,6 +160,23 @@ func skopeoPull(t testing.TB, mirror string, img *image, args ...string) error {
 	return nil
 }
 
+// podmanPull pulls into a storage of its own and checks the image's configuration digest.
+func podmanPull(t testing.TB, mirror string, img *image, user, password string) error {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "meshd-e2e-podman-")
+	must(t, err)
+	defer os.RemoveAll(dir)
+	args := []string{"--root", dir + "/root", "--runroot", dir + "/run", "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "pull", "-q", "--tls-verify=false"}
+	if user != "" {
+		args = append(args, "--creds", user+":"+password)
+	}
+	out, err := command("podman", append(args, mirror+"/"+img.repo+":"+img.tag)...)
+	if err == nil && !strings.Contains(out, img.manifest.Config.Digest.Hex) {
+		err = fmt.Errorf("podman has %s, want %v", out, img.manifest.Config.Digest)
+	}
+	return err
+}
+
 func checkFile(path string, want v1.Hash) error {
 	f, err := os.Open(path)
 	if err != nil {
