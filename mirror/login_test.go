@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -233,6 +234,27 @@ func TestChallenges(t *testing.T) {
 	} {
 		if got := challenges(r, request{passed: c.passed}, c.origin); len(got) != 1 || got[0] != c.want {
 			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
+// TestLoginIsUsedWhenAnonymityIsRefused: registries hide what is private in different ways, and limit who is nobody.
+func TestLoginIsUsedWhenAnonymityIsRefused(t *testing.T) {
+	for status, used := range map[int]bool{401: true, 403: true, 404: true, 410: true, 429: true, 400: false, 500: false, 503: false} {
+		w := newWorld(t, Config{})
+		img, token := loggedIn(t, w)
+		w.origin.hook = func(ctx context.Context, req OriginRequest) (*http.Response, error) {
+			if req.Authorization == "" {
+				return nil, &fakeError{status: status}
+			}
+			return w.origin.manifest(w.origin.repos[req.Ref], req, "latest")
+		}
+		rec := w.do("GET", path+"manifests/latest", "Authorization", token)
+		if (rec.Code == 200) != used || used != strings.Contains(rec.Body.String(), img.layer.String()) {
+			t.Errorf("anonymity gets %d, the login %d", status, rec.Code)
+		}
+		if sent := w.origin.last().Authorization != ""; sent != used {
+			t.Errorf("anonymity gets %d, the login is sent: %v", status, sent)
 		}
 	}
 }

@@ -141,7 +141,7 @@ func TestPrivateBlobs(t *testing.T) {
 			for _, repo := range []string{"team/app", "open/app"} {
 				for _, what := range []string{"/blobs/", "/manifests/"} {
 					target := n.mirrorURL("/v2/" + repo + what + id.String() + "?ns=" + host)
-					if status, body := fetch(t, target, "Authorization", secret); status == 200 || bytes.Contains(body, data[:100]) {
+					if status, body := fetch(t, target, "Authorization", secret); status != 404 || bytes.Contains(body, data[:100]) {
 						t.Errorf("%s %s%s: %d, %d bytes", host, repo, what, status, len(body))
 					}
 				}
