@@ -112,7 +112,7 @@ func (g *gate) allow(ctx context.Context, e endpoint, c caller, d digest.Digest,
 // as a blob.
 func (g *gate) ask(ctx context.Context, e endpoint, c caller, d digest.Digest, ask func(context.Context) (grant, error)) (grant, error) {
 	key := g.hasher.sum(e.String(), c.auth, c.ref.Registry, c.ref.Repository, d.String())
-	yes, err := inquire(ctx, g, g.asks, c, key, ask)
+	yes, err := inquire(ctx, g, g.asks, c, key, g.everything(c), ask)
 	if refused(err) {
 		g.grants.drop(g.key(c, d))
 	}
@@ -121,8 +121,8 @@ func (g *gate) ask(ctx context.Context, e endpoint, c caller, d digest.Digest, a
 
 // inquire puts a question of a caller to the origin, together with whoever asks
 // the same, unless it has just said no. key names the question, credentials
-// included.
-func inquire[V any](ctx context.Context, g *gate, asks *flights[V], c caller, key hash, ask func(context.Context) (V, error)) (value V, err error) {
+// included; a 401 is a no to all that about stands for.
+func inquire[V any](ctx context.Context, g *gate, asks *flights[V], c caller, key, about hash, ask func(context.Context) (V, error)) (value V, err error) {
 	if err := g.refusal(c, key); err != nil {
 		g.stats.refusals.Add(1)
 		return value, err
@@ -131,7 +131,7 @@ func inquire[V any](ctx context.Context, g *gate, asks *flights[V], c caller, ke
 	if shared {
 		g.stats.coalesced.Add(1)
 	}
-	g.note(c, key, err)
+	g.note(key, about, err)
 	return value, err
 }
 
@@ -157,15 +157,15 @@ func (g *gate) private(c caller) bool {
 	return g.refusal(c, hash{}) != nil
 }
 
-// note remembers a no. A 401 is about the credentials, whatever they ask of the
-// repository; a 403 may be about one thing in it. A yes ends a no.
-func (g *gate) note(c caller, key hash, err error) {
+// note remembers a no. A 401 is to the credentials; a 403 may be to one question
+// of theirs. A yes ends a no.
+func (g *gate) note(key, about hash, err error) {
 	no := refusal{err: err, until: time.Now().Add(g.noTTL)}
 	switch {
 	case err == nil:
-		g.noes.drop(g.everything(c))
+		g.noes.drop(about)
 	case originStatus(err) == http.StatusUnauthorized:
-		g.noes.put(g.everything(c), no)
+		g.noes.put(about, no)
 	case originStatus(err) == http.StatusForbidden:
 		g.noes.put(key, no)
 	}

@@ -275,6 +275,27 @@ func TestGateRemembersANo(t *testing.T) {
 	}
 }
 
+// TestGateRefusedListIsNoRefusedPull: some registries refuse lists, by a 401, to those who may pull.
+func TestGateRefusedListIsNoRefusedPull(t *testing.T) {
+	w := newWorld(t, Config{})
+	img := w.push(w.origin.repo("h.example", "team/app"), "latest", 1000)
+	w.origin.hook = func(_ context.Context, req OriginRequest) (*http.Response, error) {
+		if !strings.HasPrefix(req.Path, "manifests/") {
+			return nil, &fakeError{status: 401}
+		}
+		return w.origin.manifest(w.origin.repos[req.Ref], req, "latest")
+	}
+	for range 2 {
+		for _, list := range []string{"tags/list", "referrers/" + img.manifest.String()} {
+			wantStatus(t, w.do("GET", path+list, "Authorization", good), 401)
+		}
+		wantStatus(t, w.do("GET", path+"manifests/latest", "Authorization", good), 200)
+	}
+	if do, _ := w.origin.asked(); do != 4 {
+		t.Errorf("%d questions, want each list once and the tag twice", do)
+	}
+}
+
 // TestGateSharedQuestionSurvivesItsStarter: the first client hangs up, the second
 // one gets its answer from the same question.
 func TestGateSharedQuestionSurvivesItsStarter(t *testing.T) {

@@ -34,7 +34,8 @@ func (m *Mirror) serveList(w http.ResponseWriter, r *http.Request, rq request) e
 	ctx, cancel := context.WithTimeout(r.Context(), m.cfg.ManifestTimeout)
 	defer cancel()
 	key := m.hasher.sum("list", rq.auth, rq.ref.Registry, rq.ref.Repository, path, query, accept)
-	l, err := inquire(ctx, m.gate, m.lists, rq.caller, key, func(ctx context.Context) (listing, error) {
+	// Some registries refuse lists to those who may pull: the no is to this list.
+	l, err := inquire(ctx, m.gate, m.lists, rq.caller, key, key, func(ctx context.Context) (listing, error) {
 		return m.fetchList(ctx, OriginRequest{
 			Ref: rq.ref, Method: http.MethodGet, Path: path, RawQuery: query,
 			Header: http.Header{"Accept": {accept}}, Authorization: rq.auth,

@@ -112,7 +112,7 @@ func (m *manifests) askLeave(ctx context.Context, q question) (grant, error) {
 // ask puts the question to the origin, together with whoever asks the same.
 func (m *manifests) ask(ctx context.Context, q question) (document, error) {
 	key := m.hasher.sum(q.method(), q.auth, q.ref.Registry, q.ref.Repository, q.reference, q.accept)
-	return inquire(ctx, m.gate, m.asks, q.caller, key, func(ctx context.Context) (document, error) {
+	return inquire(ctx, m.gate, m.asks, q.caller, key, m.gate.everything(q.caller), func(ctx context.Context) (document, error) {
 		return m.fromOrigin(ctx, q)
 	})
 }

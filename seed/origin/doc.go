@@ -21,7 +21,7 @@
 // credentials of its own. An anonymous request that is challenged for a bearer token gets an anonymous one
 // and is repeated once. Basic credentials are sent to the registry, and exchanged for a token if the
 // registry asks for one. A client's own bearer token is passed on unchanged. Tokens are kept in memory,
-// under a keyed hash of the credentials, until shortly before they expire; a no is kept for half a minute. A refusal keeps the registry's
+// under a keyed hash of the credentials, until shortly before they expire; a no is kept for seconds. A refusal keeps the registry's
 // own challenge (Error.Challenge), so that it can be passed on.
 //
 // # What it refuses

@@ -18,8 +18,8 @@ const (
 	maxTokenBody = 256 << 10
 	minTokenTTL  = time.Minute // the protocol's default when the server names none
 	maxTokenTTL  = 24 * time.Hour
-	// refusalTTL is how long a token server's no, or a registry's to a fresh token, is not asked for again.
-	refusalTTL = 30 * time.Second
+	refusalTTL   = 30 * time.Second // of a token server's no
+	rejectionTTL = 5 * time.Second  // of a registry's no to a token that it has just asked for
 )
 
 // tokenKey is what a token was asked for.
@@ -226,8 +226,8 @@ func (t *tokens) reject(q *query, cred credential, key tokenKey, header string) 
 	_, served := t.places[placeOf(q, cred)]
 	switch {
 	case held.header != header:
-	case !served && now.Sub(held.fetched) < refusalTTL:
-		t.hold(key, heldToken{err: errNotAccepted, expires: now.Add(refusalTTL)})
+	case !served && now.Sub(held.fetched) < rejectionTTL:
+		t.hold(key, heldToken{err: errNotAccepted, expires: now.Add(rejectionTTL)})
 	default:
 		delete(t.live, key)
 	}
