@@ -26,6 +26,10 @@ var log = logging.Logger("meshd/gossip")
 type Config struct {
 	// Zone of this node. Required; see ValidZone.
 	Zone string
+	// Inferred says that nobody gave this node its zone.
+	Inferred bool
+	// Coordinate returns where this node believes to stand. Default: it does not say.
+	Coordinate func() Coordinate
 	// Seed says whether this node is one.
 	Seed bool
 	// DataHost is the IP that the data port listens on, "" if it is on every address.
@@ -155,7 +159,7 @@ func (g *Gossip) join(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	names := [...]string{"/meshd/1/zone/" + g.cfg.Zone, "/meshd/1/backbone"}
+	names := [...]string{"/meshd/2/zone/" + g.cfg.Zone, "/meshd/2/backbone"}
 	var topics [2]*pubsub.Topic
 	for i, name := range names {
 		if err := ps.RegisterTopicValidator(name, g.validate, pubsub.WithValidatorInline(true)); err != nil {
@@ -271,8 +275,13 @@ func (g *Gossip) presence() presence {
 	defer g.mu.Unlock()
 	g.seq = max(g.seq+1, uint64(time.Now().UnixMilli()))
 	p := presence{
-		ID: g.self, Seq: g.seq, Zone: g.cfg.Zone, Seed: g.cfg.Seed, Relay: g.relay || g.cfg.Seed,
+		ID: g.self, Seq: g.seq, Zone: g.cfg.Zone, Inferred: g.cfg.Inferred, Seed: g.cfg.Seed, Relay: g.relay || g.cfg.Seed,
 		DataHost: g.cfg.DataHost, DataPort: g.cfg.DataPort,
+	}
+	if g.cfg.Coordinate != nil {
+		if c := g.cfg.Coordinate(); c.valid() {
+			p.Coord = &c
+		}
 	}
 	for _, a := range g.host.Addrs() {
 		if len(p.Addrs) < maxAddrs && len(a.Bytes()) <= maxAddr {

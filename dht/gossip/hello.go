@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	helloProtocol = "/meshd/hello/1"
+	helloProtocol = "/meshd/hello/2"
 	helloTimeout  = 10 * time.Second
 	helloTries    = 3
 	helloLimit    = 32 // greetings at once

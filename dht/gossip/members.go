@@ -19,12 +19,14 @@ const (
 type Member struct {
 	ID       peer.ID
 	Zone     string
+	Inferred bool // it found its zone out by itself, or has not yet
 	Seed     bool
 	Relay    bool // joins the backbone
 	Addrs    []ma.Multiaddr
 	DataHost string // IP of the data port, "" = the one the peer is reached at
 	DataPort uint16
-	Direct   bool // it said so itself, over a connection that stands
+	Coord    *Coordinate // as it says, nil = none; not to be changed
+	Direct   bool        // it said so itself, over a connection that stands
 }
 
 // member is an entry of the table.
@@ -37,8 +39,8 @@ type member struct {
 
 func (m *member) public() Member {
 	return Member{
-		ID: m.ID, Zone: m.Zone, Seed: m.Seed, Relay: m.Relay, Addrs: m.Addrs,
-		DataHost: m.DataHost, DataPort: m.DataPort, Direct: m.direct,
+		ID: m.ID, Zone: m.Zone, Inferred: m.Inferred, Seed: m.Seed, Relay: m.Relay, Addrs: m.Addrs,
+		DataHost: m.DataHost, DataPort: m.DataPort, Coord: m.Coord, Direct: m.direct,
 	}
 }
 
@@ -84,10 +86,14 @@ func (t *table) apply(p presence, direct bool, now time.Time, age time.Duration)
 	m.heard = now.Add(-age)
 	old := m.presence
 	if m.direct && !direct {
-		// Hearsay may refresh what the member said itself and tell of its turn as a relay, no more.
-		relay := p.Relay
+		// Hearsay may refresh what the member said itself and tell of its turn as a relay and where it moved to in
+		// the space of coordinates, no more.
+		seq, relay, coord := p.Seq, p.Relay, p.Coord
 		p = m.presence
-		p.Seq, p.Relay = max(p.Seq, old.Seq), relay
+		p.Seq, p.Relay, p.Coord = seq, relay, coord
+	}
+	if near(old.Coord, p.Coord) {
+		p.Coord = old.Coord // so that small moves add up to one that is told
 	}
 	was := m.direct
 	m.presence, m.direct, m.rank = p, m.direct || direct, rank(p.Zone, p.ID)
@@ -98,7 +104,7 @@ func (t *table) apply(p presence, direct bool, now time.Time, age time.Duration)
 }
 
 func same(a, b presence) bool {
-	return a.Zone == b.Zone && a.Seed == b.Seed && a.Relay == b.Relay && a.DataHost == b.DataHost &&
+	return a.Zone == b.Zone && a.Inferred == b.Inferred && a.Coord == b.Coord && a.Seed == b.Seed && a.Relay == b.Relay && a.DataHost == b.DataHost &&
 		a.DataPort == b.DataPort && slices.EqualFunc(a.Addrs, b.Addrs, func(x, y ma.Multiaddr) bool { return x.Equal(y) })
 }
 

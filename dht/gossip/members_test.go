@@ -53,6 +53,38 @@ func TestTableApply(t *testing.T) {
 	}
 }
 
+func TestCoordinatesInTheTable(t *testing.T) {
+	now := time.Unix(1000, 0)
+	tab := table{self: testID(0), members: make(map[peer.ID]*member)}
+	at := func(seq uint64, x float32) presence {
+		return presence{ID: testID(1), Seq: seq, Zone: "a", Coord: &Coordinate{Vec: [Dimensions]float32{x}}}
+	}
+	for i, step := range []struct {
+		p      presence
+		direct bool
+		want   verdict
+		x      float32
+	}{
+		{at(1, 0), true, changed, 0},
+		{at(2, 0.0003), false, fresh, 0},
+		{at(3, 0.0006), false, changed, 0.0006}, // small moves add up
+		{at(4, 0.1), false, changed, 0.1},       // hearsay moves a connected member
+		{at(3, 5), false, stale, 0.1},
+	} {
+		if got := tab.apply(step.p, step.direct, now, 0); got != step.want {
+			t.Errorf("step %d: got %d, want %d", i, got, step.want)
+		}
+		if got := tab.members[testID(1)].public().Coord.Vec[0]; got != step.x {
+			t.Errorf("step %d: at %v, want %v", i, got, step.x)
+		}
+	}
+	p := at(5, 0)
+	p.Inferred = true
+	if tab.apply(p, true, now, 0) != changed || !tab.members[testID(1)].public().Inferred {
+		t.Error("that its zone is inferred is not told")
+	}
+}
+
 func TestTableExpires(t *testing.T) {
 	now := time.Unix(1000, 0)
 	tab := table{self: testID(0), members: make(map[peer.ID]*member)}

@@ -31,7 +31,9 @@ const (
 	flagSeed = 1 << iota
 	flagRelay
 	flagLeaving
-	flagsKnown = flagSeed | flagRelay | flagLeaving
+	flagInferred
+	flagCoordinate
+	flagsKnown = flagSeed | flagRelay | flagLeaving | flagInferred | flagCoordinate
 )
 
 var errMalformed = errors.New("malformed gossip message")
@@ -41,11 +43,13 @@ type presence struct {
 	ID       peer.ID
 	Seq      uint64 // grows with each; Unix milliseconds, so that it grows over restarts too
 	Zone     string
+	Inferred bool // nobody gave it the zone: it found out by itself, or has not yet
 	Seed     bool
 	Relay    bool
 	Leaving  bool
 	DataHost string // IP that the data port listens on; "" = the one the peer is reached at
 	DataPort uint16
+	Coord    *Coordinate    // nil = none yet
 	Addrs    []ma.Multiaddr // without /p2p
 }
 
@@ -70,7 +74,7 @@ func (p presence) encode() []byte {
 	for _, f := range []struct {
 		on  bool
 		bit byte
-	}{{p.Seed, flagSeed}, {p.Relay, flagRelay}, {p.Leaving, flagLeaving}} {
+	}{{p.Seed, flagSeed}, {p.Relay, flagRelay}, {p.Leaving, flagLeaving}, {p.Inferred, flagInferred}, {p.Coord != nil, flagCoordinate}} {
 		if f.on {
 			flags |= f.bit
 		}
@@ -82,6 +86,9 @@ func (p presence) encode() []byte {
 	b = binary.AppendUvarint(b, uint64(len(p.Addrs)))
 	for _, a := range p.Addrs {
 		b = appendBytes(b, string(a.Bytes()))
+	}
+	if p.Coord != nil {
+		b = p.Coord.append(b)
 	}
 	return b
 }
@@ -205,6 +212,7 @@ func (r *reader) presence() presence {
 		r.fail("flags")
 	}
 	p.Seed, p.Relay, p.Leaving = flags&flagSeed != 0, flags&flagRelay != 0, flags&flagLeaving != 0
+	p.Inferred = flags&flagInferred != 0
 	p.Zone = r.zone()
 	p.DataHost = string(r.bytes("data host", 45))
 	if a, err := netip.ParseAddr(p.DataHost); p.DataHost != "" && (err != nil || a.String() != p.DataHost || a.IsUnspecified()) {
@@ -218,6 +226,9 @@ func (r *reader) presence() presence {
 			break
 		}
 		p.Addrs = append(p.Addrs, a)
+	}
+	if flags&flagCoordinate != 0 {
+		p.Coord = r.coordinate()
 	}
 	return p
 }

@@ -3,6 +3,7 @@ package gossip
 import (
 	"bytes"
 	"errors"
+	"math"
 	"strings"
 	"testing"
 
@@ -22,6 +23,7 @@ func testDigest(s string) digest.Digest { return digest.FromString(s) }
 func fullPresence() presence {
 	return presence{
 		ID: testID(1), Seq: 1764000000000, Zone: "dc-1", Seed: true, Relay: true, DataHost: "10.0.0.7", DataPort: 65004,
+		Inferred: true, Coord: &Coordinate{Vec: [Dimensions]float32{0.001, -0.02}, Height: 1e-5, Error: 0.25},
 		Addrs: []ma.Multiaddr{
 			ma.StringCast("/ip4/10.0.0.7/tcp/65003"), ma.StringCast("/ip6/2001:db8::1/tcp/65003"),
 		},
@@ -38,6 +40,13 @@ func genPresence(t *rapid.T) presence {
 		Leaving:  rapid.Bool().Draw(t, "leaving"),
 		DataHost: rapid.SampledFrom([]string{"", "127.0.0.3", "2001:db8::1"}).Draw(t, "host"),
 		DataPort: rapid.Uint16().Draw(t, "port"),
+	}
+	p.Inferred = rapid.Bool().Draw(t, "inferred")
+	if rapid.Bool().Draw(t, "coordinate") {
+		p.Coord = &Coordinate{Error: rapid.Float32Range(0, maxError).Draw(t, "error")}
+		for i := range p.Coord.Vec {
+			p.Coord.Vec[i] = rapid.Float32Range(-maxSeconds, maxSeconds).Draw(t, "component")
+		}
 	}
 	for range rapid.IntRange(0, maxAddrs).Draw(t, "addrs") {
 		p.Addrs = append(p.Addrs, ma.StringCast(rapid.SampledFrom([]string{
@@ -95,6 +104,9 @@ func TestDecodeRefuses(t *testing.T) {
 		return q.encode()
 	}
 	good := p.encode()
+	coordinate := func(f func(*Coordinate)) []byte {
+		return edit(func(q *presence) { c := *p.Coord; f(&c); q.Coord = &c })
+	}
 	for _, row := range []struct {
 		name string
 		raw  []byte
@@ -118,6 +130,13 @@ func TestDecodeRefuses(t *testing.T) {
 				p.Addrs = append(p.Addrs, p.Addrs[0])
 			}
 		})},
+		{"coordinate cut off", good[:len(good)-4]},
+		{"coordinate not a number", coordinate(func(c *Coordinate) { c.Vec[3] = float32(math.NaN()) })},
+		{"coordinate infinite", coordinate(func(c *Coordinate) { c.Vec[0] = float32(math.Inf(-1)) })},
+		{"coordinate beyond the moon", coordinate(func(c *Coordinate) { c.Vec[7] = 10.5 })},
+		{"height below zero", coordinate(func(c *Coordinate) { c.Height = -1e-6 })},
+		{"error below zero", coordinate(func(c *Coordinate) { c.Error = -0.1 })},
+		{"error above the start", coordinate(func(c *Coordinate) { c.Error = 1.6 })},
 		{"have without items", have{ID: p.ID, Zone: "a"}.encode()},
 		{"have with too many items", have{ID: p.ID, Zone: "a", Items: make65()}.encode()},
 	} {
@@ -168,7 +187,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		switch m := msg.(type) {
 		case presence:
-			if !ValidZone(m.Zone) || len(m.Addrs) > maxAddrs || m.ID.Validate() != nil {
+			if m.Coord != nil && !m.Coord.valid() || !ValidZone(m.Zone) || len(m.Addrs) > maxAddrs || m.ID.Validate() != nil {
 				t.Fatalf("out of bounds: %+v", m)
 			}
 		case have:
