@@ -216,7 +216,7 @@ func (n *node) openMesh() (err error) {
 	}
 	n.gossip, err = gossip.New(n.host, gossip.Config{
 		Zone: n.cfg.ZoneName(), Seed: n.cfg.Seed, DataHost: dataHost, DataPort: dataPort,
-		Interval: n.cfg.Gossip.PresenceInterval, AddrFilter: n.book.others,
+		Interval: n.cfg.Gossip.PresenceInterval, Coordinate: n.topology.Coordinate, AddrFilter: n.book.others,
 		Changed: n.topology.Changed, Lost: n.topology.Lost, Turned: n.turned,
 	})
 	if err != nil {
@@ -412,7 +412,7 @@ func (n *node) connectedPeers() []peer.AddrInfo {
 }
 
 func exchangeMember(m topology.Member) exchange.Member {
-	return exchange.Member{ID: m.ID, Zone: m.Zone, Seed: m.Seed, Relay: m.Relay, RTT: m.RTT, DataAddr: m.DataAddr}
+	return exchange.Member{ID: m.ID, Zone: m.Zone, Seed: m.Seed, Relay: m.Relay, RTT: m.Distance(), DataAddr: m.DataAddr}
 }
 
 // dataAddr is what members are told of the data port; host is "" if it listens on every address.

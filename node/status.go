@@ -38,7 +38,11 @@ type Peer struct {
 	Seed      bool     `json:"seed"`
 	Relay     bool     `json:"relay"`
 	Connected bool     `json:"connected"`
-	RTT       float64  `json:"rtt_ms"` // 0 while unknown
+	RTT       float64  `json:"rtt_ms"`          // 0 while unknown
+	Estimated bool     `json:"rtt_estimated"`   // by coordinates; it is not measured
+	RTTAge    float64  `json:"rtt_age_seconds"` // since the last round of pings, 0 if there was none
+	Rounds    int      `json:"rtt_rounds"`      // of pings on this connection
+	Distrust  bool     `json:"coordinate_distrusted"`
 	DataAddr  string   `json:"data_addr"`
 	Addrs     []string `json:"addrs"`
 }
@@ -69,10 +73,18 @@ func (n *node) peers() []Peer {
 func peerOf(m topology.Member) Peer {
 	p := Peer{
 		PeerID: m.ID.String(), Zone: m.Zone, Seed: m.Seed, Relay: m.Relay, Connected: m.Connected,
-		RTT: float64(m.RTT) / float64(time.Millisecond), DataAddr: m.DataAddr, Addrs: []string{},
+		RTT: milliseconds(m.RTT), Rounds: m.Rounds, Distrust: m.Distrust, DataAddr: m.DataAddr, Addrs: []string{},
+	}
+	if m.RTT == 0 && m.Estimate > 0 {
+		p.RTT, p.Estimated = milliseconds(m.Estimate), true
+	}
+	if m.Rounds > 0 {
+		p.RTTAge = time.Since(m.Measured).Seconds()
 	}
 	for _, a := range m.Addrs {
 		p.Addrs = append(p.Addrs, a.String())
 	}
 	return p
 }
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"hash/fnv"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -54,7 +55,8 @@ func (m *Map) onDisconnected(n network.Network, c network.Conn) {
 		e.connected = n.Connectedness(id) == network.Connected
 		if !e.connected {
 			e.remoteIP = ""
-			e.rtts, e.rounds = [rttWindow]time.Duration{}, 0
+			e.rtts = samples{}
+			m.space.forget(id)
 			e.nextDial = time.Now().Add(time.Duration((0.5 + rand.Float64()) * float64(politeness)))
 		}
 	})
@@ -108,18 +110,14 @@ func (m *Map) byWeight(list []*entry) []*entry {
 	return list
 }
 
-// plan picks what to dial and ping now and says when to look again.
+// plan picks what to dial and ping now, the nearest first, and says when to look again.
 func (m *Map) plan(now time.Time) (dials []peer.AddrInfo, pings []peer.ID, wait time.Duration) {
 	wait = time.Minute
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	w := m.wanted()
+	var due []*entry // to be dialed
 	dialing := 0
-	for _, e := range m.peers {
-		if e.dialing {
-			dialing++
-		}
-	}
 	for id, e := range m.peers {
 		want := w(e)
 		if want != e.protected {
@@ -132,6 +130,8 @@ func (m *Map) plan(now time.Time) (dials []peer.AddrInfo, pings []peer.ID, wait 
 			}
 		}
 		switch {
+		case e.dialing:
+			dialing++
 		case e.connected && e.known && !e.pinging:
 			if d := e.nextPing.Sub(now); d > 0 {
 				wait = min(wait, d)
@@ -139,19 +139,38 @@ func (m *Map) plan(now time.Time) (dials []peer.AddrInfo, pings []peer.ID, wait 
 				e.pinging = true
 				pings = append(pings, id)
 			}
-		case !e.connected && want && !e.dialing:
+		case !e.connected && want:
 			if d := e.nextDial.Sub(now); d > 0 {
 				wait = min(wait, d)
-			} else if dialing < m.cfg.MaxDials { // else the end of a dial wakes the loop
-				dialing++
-				e.dialing = true
-				dials = append(dials, e.target())
+			} else {
+				due = append(due, e)
 			}
-		case !e.known && !e.connected && !e.dialing:
+		case !e.known && !e.connected:
 			e.dirty = true // a hint that ran out: tell forgets it
 		}
 	}
+	for _, e := range m.nearest(due, max(m.cfg.MaxDials-dialing, 0)) { // the end of a dial wakes the loop for the rest
+		e.dialing = true
+		dials = append(dials, e.target())
+	}
 	return dials, pings, wait
+}
+
+// nearest picks n of the entries, those first that seem nearest; strangers without a coordinate come last.
+func (m *Map) nearest(list []*entry, n int) []*entry {
+	if len(list) <= n {
+		return list
+	}
+	dist := make(map[*entry]time.Duration, len(list))
+	for _, e := range list {
+		if dist[e] = m.view(e).Distance(); dist[e] == 0 {
+			dist[e] = math.MaxInt64
+		}
+	}
+	slices.SortFunc(list, func(a, b *entry) int {
+		return cmp.Or(cmp.Compare(dist[a], dist[b]), cmp.Compare(a.id, b.id))
+	})
+	return list[:n]
 }
 
 func (e *entry) target() peer.AddrInfo {

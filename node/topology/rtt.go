@@ -16,10 +16,23 @@ const (
 	pingTimeout = 5 * time.Second
 )
 
-// rtt is the least round of the window, 0 if there is none.
-func (e *entry) rtt() time.Duration {
+// samples are the last rounds to a peer.
+type samples struct {
+	rounds [rttWindow]time.Duration // the least of each, 0 = none
+	count  int                      // all there were
+	last   time.Time                // when the last one ended
+}
+
+func (s *samples) add(round time.Duration, now time.Time) {
+	s.rounds[s.count%rttWindow] = round
+	s.count++
+	s.last = now
+}
+
+// least is the least round of the window, 0 if there is none.
+func (s *samples) least() time.Duration {
 	var least time.Duration
-	for _, d := range e.rtts {
+	for _, d := range s.rounds {
 		if d > 0 && (least == 0 || d < least) {
 			least = d
 		}
@@ -34,8 +47,8 @@ func (m *Map) ping(ctx context.Context, id peer.ID) {
 		e.pinging = false
 		e.nextPing = time.Now().Add(time.Duration((0.75 + 0.5*rand.Float64()) * float64(m.cfg.PingInterval)))
 		if least > 0 && e.connected {
-			e.rtts[e.rounds%rttWindow] = least
-			e.rounds++
+			e.rtts.add(least, time.Now())
+			m.space.sample(id, e.member.Coord, e.rtts.least(), &e.strikes)
 		}
 	})
 }

@@ -55,8 +55,22 @@ func (c Config) withDefaults() Config {
 type Member struct {
 	gossip.Member
 	Connected bool
-	RTT       time.Duration // 0 while unknown
+	RTT       time.Duration // measured; 0 while it is not
+	Rounds    int           // of pings that there were on this connection
+	Measured  time.Time     // when the last of them ended
+	Estimate  time.Duration // by the coordinates; 0 if RTT is measured or a coordinate is not good enough
+	Doubt     float64       // relative error of Estimate, as the coordinates have it
+	Distrust  bool          // its coordinate contradicts what was measured
 	DataAddr  string        // IP:port that serves pieces, "" while unknown
+}
+
+// Distance is what a member is to be ordered by: its RTT, or else the estimate with its doubt added, so that who is
+// known to be near comes before who says so. 0 while nothing is known.
+func (m Member) Distance() time.Duration {
+	if m.RTT > 0 {
+		return m.RTT
+	}
+	return m.Estimate + time.Duration(m.Doubt*float64(m.Estimate))
 }
 
 // Map is the node's view of the mesh.
@@ -66,9 +80,10 @@ type Map struct {
 	self peer.ID
 	woke chan struct{} // capacity 1: the loop has something to do
 
-	// mu guards peers and the entries.
+	// mu guards all below and the entries.
 	mu    sync.Mutex
 	peers map[peer.ID]*entry
+	space *space
 }
 
 // entry is one peer: a member, a connection, or a stranger that discovery named.
@@ -90,8 +105,8 @@ type entry struct {
 
 	pinging  bool
 	nextPing time.Time
-	rtts     [rttWindow]time.Duration // round minima, 0 = none
-	rounds   int
+	rtts     samples
+	strikes  int // against its coordinate
 
 	dirty bool
 	told  Member // what Up was told last
@@ -103,6 +118,7 @@ func New(h host.Host, cfg Config) *Map {
 	return &Map{
 		cfg: cfg.withDefaults(), host: h, self: h.ID(),
 		woke: make(chan struct{}, 1), peers: make(map[peer.ID]*entry),
+		space: newSpace(h.ID()),
 	}
 }
 
@@ -192,7 +208,7 @@ func (m *Map) Members() []Member {
 	out := make([]Member, 0, len(m.peers))
 	for _, e := range m.peers {
 		if e.known {
-			out = append(out, e.view())
+			out = append(out, m.view(e))
 		}
 	}
 	slices.SortFunc(out, func(a, b Member) int {
@@ -218,8 +234,22 @@ func (m *Map) Connected() int {
 }
 
 // view is the entry as a Member; mu is held.
-func (e *entry) view() Member {
-	return Member{Member: e.member, Connected: e.connected, RTT: e.rtt(), DataAddr: e.dataAddr()}
+func (m *Map) view(e *entry) Member {
+	v := Member{
+		Member: e.member, Connected: e.connected, DataAddr: e.dataAddr(),
+		RTT: e.rtts.least(), Rounds: e.rtts.count, Measured: e.rtts.last, Distrust: e.strikes >= distrustAt,
+	}
+	if v.RTT == 0 && e.known {
+		v.Estimate, v.Doubt = m.space.estimate(e.member.Coord, e.strikes)
+	}
+	return v
+}
+
+// Coordinate returns where this node believes to stand.
+func (m *Map) Coordinate() gossip.Coordinate {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.space.own()
 }
 
 // tell calls Up and Down for what changed.
@@ -233,7 +263,7 @@ func (m *Map) tell() {
 			continue
 		}
 		e.dirty = false
-		v := e.view()
+		v := m.view(e)
 		up := e.known && (e.connected || !w(e))
 		switch {
 		case up && (!e.up || news(e.told, v)):
@@ -245,6 +275,7 @@ func (m *Map) tell() {
 		}
 		if !e.known && !e.connected && !e.dialing && time.Now().After(e.hintUntil) {
 			delete(m.peers, id)
+			m.space.forget(id)
 		}
 	}
 	m.mu.Unlock()
@@ -253,14 +284,14 @@ func (m *Map) tell() {
 		m.cfg.Down(id)
 	}
 	for _, v := range ups {
-		log.Debugw("member up", "peer", v.ID, "zone", v.Zone, "dur", v.RTT)
+		log.Debugw("member up", "peer", v.ID, "zone", v.Zone, "dur", v.Distance())
 		m.cfg.Up(v)
 	}
 }
 
 // news reports whether a member has to be told again.
 func news(old, now Member) bool {
-	d := now.RTT - old.RTT
+	d := now.Distance() - old.Distance()
 	return old.Zone != now.Zone || old.Seed != now.Seed || old.Relay != now.Relay || old.DataAddr != now.DataAddr ||
-		old.Connected != now.Connected || (old.RTT == 0) != (now.RTT == 0) || 5*max(d, -d) > old.RTT
+		old.Connected != now.Connected || (old.RTT == 0) != (now.RTT == 0) || 5*max(d, -d) > old.Distance()
 }

@@ -200,7 +200,7 @@ func TestHintConnectsAndIsForgotten(t *testing.T) {
 
 // lone returns a map whose loop does not run, for looking at its decisions.
 func lone(cfg Config) *Map {
-	return &Map{cfg: cfg.withDefaults(), self: "self", woke: make(chan struct{}, 1), peers: make(map[peer.ID]*entry)}
+	return &Map{cfg: cfg.withDefaults(), self: "self", woke: make(chan struct{}, 1), peers: make(map[peer.ID]*entry), space: newSpace("self")}
 }
 
 func TestWantedConnections(t *testing.T) {
@@ -275,14 +275,17 @@ func TestDataAddr(t *testing.T) {
 }
 
 func TestRTTIsTheLeastOfTheWindow(t *testing.T) {
-	var e entry
-	if e.rtt() != 0 {
+	var e samples
+	if e.least() != 0 {
 		t.Error("an RTT without a sample")
 	}
 	for i := range 3 * rttWindow {
-		e.rtts[i%rttWindow] = time.Duration(10 + i)
+		e.add(time.Duration(10+i), time.Unix(int64(i), 0))
 	}
-	if got, want := e.rtt(), time.Duration(10+2*rttWindow); got != want {
+	if e.count != 3*rttWindow || e.last != time.Unix(3*rttWindow-1, 0) {
+		t.Errorf("%d rounds, the last at %v", e.count, e.last)
+	}
+	if got, want := e.least(), time.Duration(10+2*rttWindow); got != want {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
