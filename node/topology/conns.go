@@ -3,7 +3,6 @@ package topology
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
@@ -100,14 +99,16 @@ func (e *entry) hinted() bool { return !e.known && time.Now().Before(e.hintUntil
 
 // byWeight orders entries by their rendezvous weight for this node.
 func (m *Map) byWeight(list []*entry) []*entry {
-	weight := func(e *entry) uint64 {
-		h := fnv.New64a()
-		h.Write([]byte(m.self)) //nolint:errcheck // never fails
-		h.Write([]byte(e.id))   //nolint:errcheck
-		return binary.BigEndian.Uint64(h.Sum(nil))
-	}
-	slices.SortFunc(list, func(a, b *entry) int { return cmp.Compare(weight(b), weight(a)) })
+	slices.SortFunc(list, func(a, b *entry) int { return cmp.Compare(b.weight, a.weight) })
 	return list
+}
+
+// newEntry returns an entry of which nothing is known but its rendezvous weight for self.
+func newEntry(self, id peer.ID) *entry {
+	h := fnv.New64a()
+	h.Write([]byte(self)) //nolint:errcheck // never fails
+	h.Write([]byte(id))   //nolint:errcheck
+	return &entry{id: id, weight: h.Sum64()}
 }
 
 // plan picks what to dial and ping now, the nearest first, and says when to look again.

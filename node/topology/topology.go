@@ -18,8 +18,16 @@ var log = logging.Logger("meshd/topology")
 
 // Config is what New needs; zero values stand for the defaults.
 type Config struct {
-	// Zone of this node.
+	// Zone of this node, in effect as long as the Map lives.
 	Zone string
+	// Inferred says that nobody gave the node its zone: the Map finds out. Zone is then Undecided, or the name found
+	// before, which is kept unless it is contradicted.
+	Inferred bool
+	// ZoneWindow is the time between two looks at the zone, jittered by a tenth. Default 30 s.
+	ZoneWindow time.Duration
+	// Moved is told of the zone that this node should be in, found or changed. It takes effect in the next Map: this
+	// one goes on with Zone. Default: nobody is told.
+	Moved func(zone string)
 	// Small is the size of a mesh, this node included, in which everybody connects to everybody. Default 64.
 	Small int
 	// MaxDials bounds connection attempts under way. Default 16.
@@ -41,6 +49,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.PingInterval <= 0 {
 		c.PingInterval = 30 * time.Second
+	}
+	if c.ZoneWindow <= 0 {
+		c.ZoneWindow = 30 * time.Second
+	}
+	if c.Moved == nil {
+		c.Moved = func(string) {}
 	}
 	if c.Up == nil {
 		c.Up = func(Member) {}
@@ -84,11 +98,15 @@ type Map struct {
 	mu    sync.Mutex
 	peers map[peer.ID]*entry
 	space *space
+	zoner zoner
+
+	nextWindow time.Time // of zoner; zero before the first
 }
 
 // entry is one peer: a member, a connection, or a stranger that discovery named.
 type entry struct {
 	id        peer.ID
+	weight    uint64        // rendezvous weight for this node
 	member    gossip.Member // valid if known
 	known     bool
 	connected bool
@@ -115,11 +133,15 @@ type entry struct {
 
 // New makes an empty map. Feed it from gossip by Changed and Lost.
 func New(h host.Host, cfg Config) *Map {
-	return &Map{
+	m := &Map{
 		cfg: cfg.withDefaults(), host: h, self: h.ID(),
 		woke: make(chan struct{}, 1), peers: make(map[peer.ID]*entry),
-		space: newSpace(h.ID()),
+		space: newSpace(h.ID()), zoner: zoner{self: h.ID()},
 	}
+	if cfg.Zone != Undecided {
+		m.zoner.name = cfg.Zone
+	}
+	return m
 }
 
 // Run keeps connections and measures until ctx is done; it returns nil when its goroutines have ended. Members that
@@ -150,7 +172,7 @@ func (m *Map) Run(ctx context.Context) error {
 		for _, id := range pings {
 			wg.Go(func() { m.ping(ctx, id) })
 		}
-		timer.Reset(wait)
+		timer.Reset(min(wait, m.judge(time.Now())))
 	}
 }
 
@@ -182,7 +204,7 @@ func (m *Map) update(id peer.ID, change func(*entry)) {
 	m.mu.Lock()
 	e := m.peers[id]
 	if e == nil {
-		e = &entry{id: id}
+		e = newEntry(m.self, id)
 		if id > m.self { // let it dial first, if it knows of us too
 			e.nextDial = time.Now().Add(politeness)
 		}
