@@ -12,6 +12,8 @@ import (
 
 	"github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
+
+	"github.com/meshd-project/meshd/dht/gossip"
 )
 
 // Names of the files that a node keeps in its data dir.
@@ -21,10 +23,8 @@ const (
 	PeerAddrFile = "peer.addr"    // the dialable address with /p2p/ID, there while the node is up
 	PeersFile    = "peers"        // members seen lately, for the way back in after a restart
 	BlobDir      = "blobs"        // the store
+	ZoneFile     = "zone"         // the zone that the node has found out, one line
 )
-
-// DefaultZone is the zone of nodes that were not told one.
-const DefaultZone = "default"
 
 // Config is everything that a node can be told: one struct for each package that takes part. The zero value is
 // not useful; start from Default. Durations are time.Duration, sizes Bytes, rates Rate (bytes a second, 0 = no limit).
@@ -33,8 +33,12 @@ type Config struct {
 	// Default: /var/lib/meshd for root, else $XDG_DATA_HOME/meshd or ~/.local/share/meshd. Flag --data-dir.
 	DataDir string
 	// Zone names the data centre (IDC) that this node stands in. Lower-case letters, digits, '.', '-' and '_', at
-	// most 63 bytes. Default "": the zone DefaultZone. Flag --zone.
+	// most 63 bytes. Default "": as ZoneFrom says, or else found out by RTT (package topology). Flag --zone.
 	Zone string
+	// ZoneFrom is where the zone is asked for when Zone is "": aws, gcp, azure (the host's metadata service) or
+	// file:PATH (a name, or labels as KEY=VALUE lines or JSON with topology.kubernetes.io/zone). It is read at the
+	// start only; if it does not answer within 6 s the zone is found out. Default "". Flag --zone-from.
+	ZoneFrom string
 	// Seed makes this node one that brings blobs out of the origin for the mesh. Default false. Flag --seed.
 	Seed bool
 	// DrainTimeout bounds the wait for running answers after the stop signal. Default 10 s.
@@ -170,8 +174,13 @@ func (c *Config) Validate() error {
 	if c.DataDir == "" {
 		bad("data-dir", "is empty")
 	}
-	if c.Zone != "" && !validZone(c.Zone) {
+	if c.Zone != "" && !gossip.ValidZone(c.Zone) {
 		bad("zone", "%q: want 1 to 63 of a-z, 0-9, '.', '-', '_'", c.Zone)
+	}
+	if c.ZoneFrom != "" {
+		if err := checkZoneFrom(c.ZoneFrom); err != nil {
+			bad("zone-from", "%v", err)
+		}
 	}
 	for _, a := range []struct{ flag, addr string }{
 		{"mirror-addr", c.Mirror.Addr}, {"admin-addr", c.Admin.Addr}, {"data-addr", c.Exchange.DataAddr},
@@ -228,26 +237,6 @@ func (c *Config) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// ZoneName returns the zone in effect.
-func (c *Config) ZoneName() string {
-	if c.Zone == "" {
-		return DefaultZone
-	}
-	return c.Zone
-}
-
-func validZone(z string) bool {
-	if len(z) == 0 || len(z) > 63 {
-		return false
-	}
-	for _, r := range z {
-		if (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '.' && r != '-' && r != '_' {
-			return false
-		}
-	}
-	return true
 }
 
 func checkHostPort(addr string) error {

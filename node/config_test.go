@@ -10,9 +10,6 @@ func TestDefaultIsValid(t *testing.T) {
 	if err := c.Validate(); err != nil {
 		t.Error(err)
 	}
-	if c.ZoneName() != DefaultZone {
-		t.Errorf("zone %q", c.ZoneName())
-	}
 }
 
 func TestValidateRefuses(t *testing.T) {
@@ -26,6 +23,9 @@ func TestValidateRefuses(t *testing.T) {
 		{"zone in upper case", func(c *Config) { c.Zone = "DC1" }, "--zone"},
 		{"zone too long", func(c *Config) { c.Zone = strings.Repeat("a", 64) }, "--zone"},
 		{"zone with dots and dashes", func(c *Config) { c.Zone = "eu-1.rack_2" }, ""},
+		{"zone from nowhere", func(c *Config) { c.ZoneFrom = "metadata" }, "--zone-from"},
+		{"zone from no file", func(c *Config) { c.ZoneFrom = "file:" }, "--zone-from"},
+		{"zone from a cloud", func(c *Config) { c.ZoneFrom = "gcp" }, ""},
 		{"mirror without a port", func(c *Config) { c.Mirror.Addr = "127.0.0.1" }, "--mirror-addr"},
 		{"port too high", func(c *Config) { c.Exchange.DataAddr = "0.0.0.0:70000" }, "--data-addr"},
 		{"admin for everybody", func(c *Config) { c.Admin.Addr = "0.0.0.0:65002" }, "--admin-addr"},

@@ -21,6 +21,14 @@
 // under the mesh key and nothing else; the way into the mesh (bootstrap.go) and back into it after a restart
 // (peersfile.go); which addresses are worth telling (addrs.go); the status and metrics that node/admin shows.
 //
+// # The zone
+//
+// It comes from --zone, else --zone-from, else from what an earlier run wrote into DATA-DIR/zone, else the node finds
+// out (package topology has the rule). Every part is bound to a zone from its making, so a zone that is found takes effect by another
+// life of the node: it stops as for a signal once no client and no blob is under way (waitIdle), and starts again in the same process
+// on the same sockets (kept.go), in which clients queue meanwhile. Counters begin anew. A node that knows no zone at its
+// start looks around once before it serves anybody (findPlace), within the bounds of settle.go.
+//
 // # Admission
 //
 // Whoever has the mesh key is a member; there is no other right. Without --mesh-key a node makes a key of its own and
@@ -30,5 +38,6 @@
 // # Concurrency
 //
 // start makes everything in one goroutine. run holds the parts in errgroups by the stage in which they stop; each
-// part's Run returns when its goroutines have ended. The fields of node do not change after start, but for state.
+// part's Run returns when its goroutines have ended. The fields of node do not change after start, but for the atomic
+// ones.
 package node

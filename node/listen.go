@@ -8,12 +8,12 @@ import (
 )
 
 // listenTCP opens a listener for the address that a flag gave; the error names both.
-func listenTCP(flag, addr string) (net.Listener, error) {
+func listenTCP(flag, addr string) (*net.TCPListener, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, listenError(flag, addr, err)
 	}
-	return l, nil
+	return l.(*net.TCPListener), nil
 }
 
 func listenError(flag, addr string, err error) error {

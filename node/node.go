@@ -33,13 +33,23 @@ import (
 // node is the parts of a running meshd, all made by start.
 type node struct {
 	cfg     Config
+	zone    zone
 	key     crypto.PrivKey
 	psk     pnet.PSK
 	book    *addrBook
-	started time.Time
+	started time.Time              // of the first life
 	state   atomic.Pointer[string] // why the node is not ready; nil when it is
 	settled chan struct{}          // closed when the mesh has been found, or not in time
 
+	nextZone  atomic.Pointer[string] // found, and in effect from the next life on
+	zoneMoved chan struct{}          // capacity 1
+	answering answering              // clients of the mirror
+	idlePoll  time.Duration
+	moveWait  time.Duration
+	again     atomic.Bool        // another life follows
+	endLife   context.CancelFunc // set by run
+
+	sockets                                     map[string]*net.TCPListener // by flag; they outlive the listeners
 	mirrorListener, adminListener, dataListener net.Listener
 
 	store     *store.Store
@@ -60,7 +70,10 @@ type node struct {
 // Run runs a node until ctx is done, drains it and returns nil; an error says what kept it from starting or broke
 // it. When the node is up, DataDir/peer.addr holds its dialable address and /readyz says so.
 //
-// It starts, in this order: the data dir with identity and keys; the listeners of mirror, admin and data port; the
+// A node that finds out that it stands in another zone than it thought, with --zone and --zone-from not given, stops
+// and starts again in that zone once nothing is being pulled; clients that come meanwhile wait in the listen queue.
+//
+// It starts, in this order: the data dir with identity and keys; the zone; the listeners of mirror, admin and data port; the
 // store; the registry client; the host; gossip, DHT, topology, exchange; the mirror.
 //
 // It stops thus: readiness goes red and peer.addr disappears; the mirror takes no new requests and finishes what
@@ -72,23 +85,49 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	return n.run(ctx)
+	return n.live(ctx)
+}
+
+// live is run, and again in another zone each time that the node finds one.
+func (n *node) live(ctx context.Context) (err error) {
+	for err == nil {
+		if err = n.run(ctx); err != nil && n.again.CompareAndSwap(true, false) {
+			return errors.Join(err, n.closeSockets())
+		}
+		if err != nil || !n.again.Load() {
+			return err
+		}
+		n, err = n.next()
+	}
+	return err
 }
 
 // start makes all parts and opens all listeners, but serves nobody yet. On an error nothing is left open.
-func start(cfg Config) (_ *node, err error) {
+func start(cfg Config) (*node, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	n := &node{cfg: cfg, started: time.Now(), settled: make(chan struct{})}
+	return begin(&node{cfg: cfg, started: time.Now(), idlePoll: idlePoll, moveWait: moveWait})
+}
+
+// next begins the next life of a node that has ended one.
+func (n *node) next() (*node, error) {
+	return begin(&node{cfg: n.cfg, started: n.started, sockets: n.sockets, idlePoll: n.idlePoll, moveWait: n.moveWait})
+}
+
+// begin makes the parts of n.
+func begin(n *node) (_ *node, err error) {
+	n.settled, n.zoneMoved = make(chan struct{}), make(chan struct{}, 1)
+	n.answering.conns = make(map[net.Conn]bool)
 	n.notReady("starting")
+	n.closeLater(n.closeSockets)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())
 		}
 	}()
 	for _, step := range []func() error{
-		n.openDataDir, n.listen, n.openStore, n.openOrigin, n.openHost, n.openMesh, n.openExchange, n.openFronts,
+		n.openDataDir, n.openZone, n.listen, n.openStore, n.openOrigin, n.openHost, n.openMesh, n.openExchange, n.openFronts,
 	} {
 		if err := step(); err != nil {
 			return nil, err
@@ -128,6 +167,9 @@ func (n *node) openDataDir() (err error) {
 
 // listen opens the TCP listeners, so that an address that is taken stops the start before anything else happens.
 func (n *node) listen() (err error) {
+	if n.sockets == nil {
+		n.sockets = make(map[string]*net.TCPListener)
+	}
 	data := n.cfg.Exchange.DataAddr
 	if n.cfg.P2P.MeshKey == "" {
 		data = narrowHostPort(data)
@@ -140,22 +182,31 @@ func (n *node) listen() (err error) {
 		{"admin-addr", n.cfg.Admin.Addr, &n.adminListener},
 		{"data-addr", data, &n.dataListener},
 	} {
-		if *l.to, err = listenTCP(l.flag, l.addr); err != nil {
+		socket := n.sockets[l.flag]
+		if socket == nil {
+			if socket, err = listenTCP(l.flag, l.addr); err != nil {
+				return err
+			}
+			n.sockets[l.flag] = socket
+		}
+		if *l.to, err = keep(socket); err != nil {
 			return err
 		}
-		n.closeLater(ignoreClosed((*l.to).Close))
+		n.closeLater((*l.to).Close)
 	}
 	return nil
 }
 
-// ignoreClosed closes what a server may have closed already.
-func ignoreClosed(f func() error) func() error {
-	return func() error {
-		if err := f(); err != nil && !errors.Is(err, net.ErrClosed) {
-			return err
-		}
+// closeSockets closes the listening sockets, unless another life follows.
+func (n *node) closeSockets() error {
+	if n.again.Load() {
 		return nil
 	}
+	var errs []error
+	for _, s := range n.sockets {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(errs...)
 }
 
 func (n *node) openStore() (err error) {
@@ -206,7 +257,7 @@ func (n *node) openHost() (err error) {
 // openMesh makes the parts that know who is there.
 func (n *node) openMesh() (err error) {
 	n.topology = topology.New(n.host, topology.Config{
-		Zone: n.cfg.ZoneName(),
+		Zone: n.zone.name, Inferred: n.zone.inferred(), Moved: n.moved,
 		Up:   func(m topology.Member) { n.exchange.SetMember(exchangeMember(m)) },
 		Down: func(id peer.ID) { n.exchange.RemoveMember(id) },
 	})
@@ -215,7 +266,7 @@ func (n *node) openMesh() (err error) {
 		return err
 	}
 	n.gossip, err = gossip.New(n.host, gossip.Config{
-		Zone: n.cfg.ZoneName(), Seed: n.cfg.Seed, DataHost: dataHost, DataPort: dataPort,
+		Zone: n.zone.name, Inferred: n.zone.inferred(), Seed: n.cfg.Seed, DataHost: dataHost, DataPort: dataPort,
 		Interval: n.cfg.Gossip.PresenceInterval, Coordinate: n.topology.Coordinate, AddrFilter: n.book.others,
 		Changed: n.topology.Changed, Lost: n.topology.Lost, Turned: n.turned,
 	})
@@ -224,7 +275,7 @@ func (n *node) openMesh() (err error) {
 	}
 	n.closeLater(n.gossip.Close)
 	n.dht, err = dht.New(n.host, dht.Config{
-		Zone: n.cfg.ZoneName(), Seed: n.cfg.Seed, RecordTTL: n.cfg.DHT.RecordTTL,
+		Zone: n.zone.name, Seed: n.cfg.Seed, RecordTTL: n.cfg.DHT.RecordTTL,
 		AddrFilter: n.book.others, Bootstrap: n.connectedPeers,
 	})
 	if err != nil {
@@ -242,7 +293,7 @@ func (n *node) openMesh() (err error) {
 
 func (n *node) openExchange() (err error) {
 	n.exchange, err = exchange.New(exchange.Config{
-		Key: n.key, Zone: n.cfg.ZoneName(), Seed: n.cfg.Seed, DataListener: n.dataListener,
+		Key: n.key, Zone: n.zone.name, Seed: n.cfg.Seed, DataListener: n.dataListener,
 		DownloadLimit: int64(n.cfg.Exchange.DownloadLimit), UploadLimit: int64(n.cfg.Exchange.UploadLimit),
 		SpoolDir: n.cfg.DataDir,
 	}, n.host, n.store, exchangeOrigin{n.origin, n.cfg.Mirror.DefaultRegistry}, n.dht, n.gossip)
@@ -266,6 +317,7 @@ func (n *node) openFronts() error {
 	n.mirror = mirror.New(mc, newDirectBlobs(settledBlobs{meshBlobs{n.exchange}, n.settled}, n.origin), documents{n.store}, mirrorOrigin{n.origin})
 	n.closeLater(n.mirror.Close)
 	n.mirrorServer = mirror.NewServer(n.mirror)
+	n.mirrorServer.ConnState = n.answering.state
 	n.adminServer = admin.NewServer(admin.New(admin.Config{
 		Ready:   n.ready,
 		Status:  func() any { return n.status() },
@@ -296,28 +348,29 @@ func (n *node) run(ctx context.Context) error {
 		}
 	}
 
+	life, endLife := context.WithCancel(ctx)
+	defer endLife()
+	n.endLife = endLife
+
 	var fronts, mesh, core errgroup.Group
 	core.Go(watch("exchange", func() error { return n.exchange.Run(exchangeCtx) }))
 	mesh.Go(watch("topology", func() error { return n.topology.Run(meshCtx) }))
 	mesh.Go(watch("gossip", func() error { return n.gossip.Run(meshCtx) }))
 	mesh.Go(watch("dht", func() error { return n.dht.Run(meshCtx) }))
 	mesh.Go(watch("bootstrap", func() error { return n.bootstrap.Run(meshCtx) }))
-	mesh.Go(func() error {
-		defer close(n.settled)
-		if n.mayFind() {
-			settle(meshCtx, n.topology.Members)
-		}
-		return nil
-	})
 	mesh.Go(watch("peers file", func() error { return keepPeers(meshCtx, n.path(PeersFile), n.topology.Members) }))
-	fronts.Go(watch("mirror", func() error { return serve(n.mirrorServer, n.mirrorListener) }))
+	mesh.Go(func() error { return n.comeBack(meshCtx) })
+	mesh.Go(func() error { n.findPlace(meshCtx); return nil })
 	fronts.Go(watch("admin", func() error { return serve(n.adminServer, n.adminListener) }))
-
-	errs := []error{n.up()}
-	if errs[0] == nil {
-		select {
-		case <-ctx.Done():
-		case <-failed.Done():
+	if n.zone.source == "none" { // clients wait until it is known
+		await(n.settled, life, failed)
+	}
+	var errs []error
+	if life.Err() == nil {
+		fronts.Go(watch("mirror", func() error { return serve(n.mirrorServer, n.mirrorListener) }))
+		errs = append(errs, n.up())
+		if errs[0] == nil {
+			await(nil, life, failed)
 		}
 	}
 	n.notReady("stopping")
@@ -328,6 +381,15 @@ func (n *node) run(ctx context.Context) error {
 	errs = append(errs, core.Wait(), n.adminServer.Close(), fronts.Wait(), n.close())
 	log.Infow("stopped", "peer", n.host.ID())
 	return errors.Join(errs...)
+}
+
+// await returns when done is closed or one of the contexts ends.
+func await(done <-chan struct{}, a, b context.Context) {
+	select {
+	case <-done:
+	case <-a.Done():
+	case <-b.Done():
+	}
 }
 
 // drain has the mirror finish what it does, within DrainTimeout, or at once if a part has failed.
@@ -358,7 +420,7 @@ func (n *node) up() error {
 		return fmt.Errorf("write %s: %w", PeerAddrFile, err)
 	}
 	n.state.Store(nil)
-	log.Infow("ready", "peer", n.host.ID(), "zone", n.cfg.ZoneName(), "seed", n.cfg.Seed, "addr", addr,
+	log.Infow("ready", "peer", n.host.ID(), "zone", n.zone.name, "seed", n.cfg.Seed, "addr", addr,
 		"mirror", n.mirrorListener.Addr().String(), "admin", n.adminListener.Addr().String(),
 		"data", n.dataListener.Addr().String())
 	return nil
@@ -396,7 +458,7 @@ func (n *node) ready() error {
 // turned tells the core of this node's own part as a relay.
 func (n *node) turned(relay bool) {
 	n.exchange.SetMember(exchange.Member{
-		ID: n.host.ID(), Zone: n.cfg.ZoneName(), Seed: n.cfg.Seed, Relay: relay || n.cfg.Seed,
+		ID: n.host.ID(), Zone: n.zone.name, Seed: n.cfg.Seed, Relay: relay || n.cfg.Seed,
 	})
 }
 

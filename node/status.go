@@ -9,14 +9,22 @@ import (
 
 // Status is /v1/status of the admin API. Fields are added, never renamed.
 type Status struct {
-	PeerID  string   `json:"peer_id"`
-	Zone    string   `json:"zone"`
+	PeerID string `json:"peer_id"`
+	Zone   string `json:"zone"` // in effect
+	// ZoneSource is flag, file, aws, gcp, azure, inferred (by RTT, now or in an earlier run) or none (not found yet).
+	ZoneSource  string `json:"zone_source"`
+	ZoneNext    string `json:"zone_next,omitempty"`    // found; in effect once nothing is being pulled
+	ZoneProblem string `json:"zone_problem,omitempty"` // why --zone-from gave none, or why RTT speaks against the label
+	Zones       []Zone `json:"zones"`                  // of the members known
+
 	Seed    bool     `json:"seed"`
 	Relay   bool     `json:"relay"`   // on the backbone
 	Peers   int      `json:"peers"`   // members connected
 	Members int      `json:"members"` // members known
 	Addrs   []string `json:"addrs"`   // that others reach it at
 	Uptime  float64  `json:"uptime_seconds"`
+
+	CoordinateError float64 `json:"coordinate_error"` // of the own coordinate: estimates of RTT begin at 0.5
 
 	exchange.Status // bytes_in, bytes_out, origin_requests, duplicate_bytes, pulls, quarantined
 
@@ -31,10 +39,20 @@ type StoreStatus struct {
 	Partials int   `json:"partials"` // arriving or left by an earlier run
 }
 
+// Zone is what the node knows of a zone.
+type Zone struct {
+	Zone     string  `json:"zone"`
+	Members  int     `json:"members"` // this node not among them
+	Seeds    int     `json:"seeds"`
+	Measured int     `json:"measured"`      // members with a measured RTT
+	Median   float64 `json:"median_rtt_ms"` // of those, 0 if there are none
+}
+
 // Peer is one member in /v1/peers.
 type Peer struct {
 	PeerID    string   `json:"peer_id"`
 	Zone      string   `json:"zone"`
+	Inferred  bool     `json:"zone_inferred"` // it was not told its zone
 	Seed      bool     `json:"seed"`
 	Relay     bool     `json:"relay"`
 	Connected bool     `json:"connected"`
@@ -50,12 +68,21 @@ type Peer struct {
 func (n *node) status() Status {
 	u := n.store.Usage()
 	s := Status{
-		PeerID: n.host.ID().String(), Zone: n.cfg.ZoneName(), Seed: n.cfg.Seed, Relay: n.gossip.Relay(),
+		PeerID: n.host.ID().String(), Zone: n.zone.name, ZoneSource: n.zone.source, ZoneProblem: n.zone.problem, Seed: n.cfg.Seed, Relay: n.gossip.Relay(),
 		Peers: n.topology.Connected(), Members: len(n.topology.Members()), Addrs: []string{},
 		Uptime: time.Since(n.started).Seconds(),
 		Status: n.exchange.Status(),
 		Store:  StoreStatus{Bytes: u.Bytes, Capacity: u.Capacity, Blobs: u.Blobs, Partials: u.Partials},
 	}
+	if next := n.nextZone.Load(); next != nil && *next != n.zone.name {
+		s.ZoneNext = *next
+	}
+	zones := n.topology.Zones()
+	if doubt := n.zone.doubt(zones); doubt != "" {
+		s.ZoneProblem = doubt
+	}
+	s.Zones = zoneList(zones)
+	s.CoordinateError = float64(n.topology.Coordinate().Error)
 	for _, a := range n.host.Addrs() {
 		s.Addrs = append(s.Addrs, a.String())
 	}
@@ -72,7 +99,7 @@ func (n *node) peers() []Peer {
 
 func peerOf(m topology.Member) Peer {
 	p := Peer{
-		PeerID: m.ID.String(), Zone: m.Zone, Seed: m.Seed, Relay: m.Relay, Connected: m.Connected,
+		PeerID: m.ID.String(), Zone: m.Zone, Inferred: m.Inferred, Seed: m.Seed, Relay: m.Relay, Connected: m.Connected,
 		RTT: milliseconds(m.RTT), Rounds: m.Rounds, Distrust: m.Distrust, DataAddr: m.DataAddr, Addrs: []string{},
 	}
 	if m.RTT == 0 && m.Estimate > 0 {
@@ -85,6 +112,14 @@ func peerOf(m topology.Member) Peer {
 		p.Addrs = append(p.Addrs, a.String())
 	}
 	return p
+}
+
+func zoneList(zones []topology.Zone) []Zone {
+	out := []Zone{}
+	for _, z := range zones {
+		out = append(out, Zone{z.Name, z.Members, z.Seeds, z.Measured, milliseconds(z.Median)})
+	}
+	return out
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -66,6 +66,7 @@ func TestPrecedence(t *testing.T) {
 		value                 func(node.Config) any
 	}{
 		{"zone", "MESHD_ZONE", "from-file", "zone: from-file", func(c node.Config) any { return c.Zone }},
+		{"zone-from", "MESHD_ZONE_FROM", "file:from-file", "zone-from: file:from-file", func(c node.Config) any { return c.ZoneFrom }},
 		{"mirror-addr", "MESHD_MIRROR_ADDR", "127.0.0.1:3", "mirror-addr: 127.0.0.1:3", func(c node.Config) any { return c.Mirror.Addr }},
 		{"cache-size", "MESHD_CACHE_SIZE", "3GiB", "cache-size: 3GiB", func(c node.Config) any { return c.Store.CacheSize }},
 		{"origin-limit", "MESHD_ORIGIN_LIMIT", "3MB/s", "origin-limit: 3MB/s", func(c node.Config) any { return c.Origin.Limit }},

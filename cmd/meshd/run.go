@@ -23,7 +23,8 @@ type runCommand struct {
 	P2PAddr    []string `name:"p2p-addr" env:"MESHD_P2P_ADDR" sep:";" default:"${p2p_addr}" placeholder:"MULTIADDR" help:"Where peers connect; may be repeated (default ${default}; without --mesh-key on loopback only)."`
 	DataAddr   string   `env:"MESHD_DATA_ADDR" default:"${data_addr}" placeholder:"HOST:PORT" help:"Where peers fetch pieces (default ${default}; without --mesh-key on loopback only)."`
 	DataDir    string   `env:"MESHD_DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Identity, keys and blobs (default /var/lib/meshd for root, else ~/.local/share/meshd)."`
-	Zone       string   `env:"MESHD_ZONE" default:"${zone}" placeholder:"NAME" help:"The data centre (IDC) this node stands in."`
+	Zone       string   `env:"MESHD_ZONE" default:"${zone}" placeholder:"NAME" help:"The data centre (IDC) this node stands in. Without it the node finds out by RTT."`
+	ZoneFrom   string   `env:"MESHD_ZONE_FROM" placeholder:"WHERE" help:"Without --zone, ask for it: aws, gcp, azure, or file:PATH (a name, or labels with topology.kubernetes.io/zone)."`
 	Seed       bool     `env:"MESHD_SEED" help:"Bring blobs from the registry into the mesh for the others."`
 	Bootstrap  []string `env:"MESHD_BOOTSTRAP" sep:";" placeholder:"WHERE" help:"Where to find the mesh: MULTIADDR, dns:NAME, file:PATH or mdns; may be repeated."`
 	MeshKey    string   `env:"MESHD_MESH_KEY" placeholder:"FILE" help:"Key that admits to the mesh (meshd key new). Without it the node keeps to this host."`
@@ -70,6 +71,7 @@ func (r *runCommand) config() node.Config {
 	c.Exchange.UploadLimit = r.UploadLimit
 	c.DataDir = r.DataDir
 	c.Zone = r.Zone
+	c.ZoneFrom = r.ZoneFrom
 	c.Seed = r.Seed
 	c.Origin.Registries = r.Registry
 	c.Origin.Limit = r.OriginLimit

@@ -77,17 +77,25 @@ var sources = []struct {
 // writeStatus prints what the fixed keys of /v1/status say (docs/operator.md lists them).
 func writeStatus(w io.Writer, st map[string]json.RawMessage) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, row := range []struct{ key, label string }{
-		{"peer_id", "peer id"},
-		{"zone", "zone"},
-		{"seed", "seed"},
-		{"peers", "peers"},
-		{"pulls", "blobs arriving"},
-		{"origin_requests", "origin requests"},
-		{"duplicate_bytes", "duplicate bytes"},
-		{"quarantined", "quarantined"},
+	for _, row := range []struct {
+		key, label string
+		maybe      bool // not shown if it is not there
+	}{
+		{key: "peer_id", label: "peer id"},
+		{key: "zone", label: "zone"},
+		{key: "zone_source", label: "zone from"},
+		{key: "zone_next", label: "zone next", maybe: true},
+		{key: "zone_problem", label: "zone problem", maybe: true},
+		{key: "seed", label: "seed"},
+		{key: "peers", label: "peers"},
+		{key: "pulls", label: "blobs arriving"},
+		{key: "origin_requests", label: "origin requests"},
+		{key: "duplicate_bytes", label: "duplicate bytes"},
+		{key: "quarantined", label: "quarantined"},
 	} {
-		fmt.Fprintf(t, "%s\t%s\n", row.label, oneLine(row.key, st[row.key]))
+		if value, ok := st[row.key]; ok || !row.maybe {
+			fmt.Fprintf(t, "%s\t%s\n", row.label, oneLine(row.key, value))
+		}
 	}
 	for _, dir := range []struct{ key, label string }{{"bytes_in", "in from"}, {"bytes_out", "out to"}} {
 		var bySource map[string]int64
