@@ -121,7 +121,7 @@ type target struct {
 
 // attempt tries all that is known once. Errors are told to the operator only while nobody is connected.
 func (b *bootstrapper) attempt(ctx context.Context) {
-	targets, errs := b.targets(ctx)
+	targets, errs := b.targets(ctx, true)
 	targets = sample(targets, b.connected() > 0)
 	limit := semaphore.NewWeighted(bootstrapDials)
 	var wg sync.WaitGroup
@@ -154,8 +154,8 @@ func sample(targets []target, healing bool) []target {
 	return targets[:min(len(targets), bootstrapTries)]
 }
 
-// targets resolves the specs and reads the files.
-func (b *bootstrapper) targets(ctx context.Context) (out []target, errs []error) {
+// targets resolves the specs and reads the files, that of an earlier run's members only if remembered is set.
+func (b *bootstrapper) targets(ctx context.Context, remembered bool) (out []target, errs []error) {
 	seen := make(map[string]bool)
 	add := func(ts []target, err error) {
 		if err != nil {
@@ -178,10 +178,44 @@ func (b *bootstrapper) targets(ctx context.Context) (out []target, errs []error)
 			add(b.readFile(ctx, s.path))
 		}
 	}
+	if !remembered {
+		return out, errs
+	}
 	if ts, err := b.readFile(ctx, b.peersFile); !errors.Is(err, os.ErrNotExist) {
 		add(ts, err)
 	}
 	return out, errs
+}
+
+// check asks up to limit of the places that the operator named who answers there, as attempt would. others is how many did,
+// tried how many there are besides this node.
+func (b *bootstrapper) check(ctx context.Context, limit int) (others, tried int, err error) {
+	targets, errs := b.targets(ctx, false)
+	targets = targets[:min(len(targets), limit)]
+	found := make([]error, len(targets))
+	self := make([]bool, len(targets))
+	var wg sync.WaitGroup
+	for i, t := range targets {
+		wg.Go(func() {
+			id, err := b.idAt(ctx, t.addr)
+			self[i] = id == b.host.ID()
+			if err == nil && t.id != "" && id != t.id {
+				err = fmt.Errorf("%s is %s, not %s", t.addr, id, t.id)
+			}
+			found[i] = err
+		})
+	}
+	wg.Wait()
+	for i, err := range found {
+		switch {
+		case self[i]:
+			continue
+		case err == nil:
+			others++
+		}
+		tried++
+	}
+	return others, tried, errors.Join(append(errs, found...)...)
 }
 
 // resolveAddr turns a multiaddr with a name into ones with IP addresses.

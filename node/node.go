@@ -322,6 +322,7 @@ func (n *node) openFronts() error {
 		Ready:   n.ready,
 		Status:  func() any { return n.status() },
 		Peers:   func() any { return n.peers() },
+		Doctor:  func(ctx context.Context) any { return n.doctor(ctx) },
 		Metrics: newMetrics(n),
 	}))
 	return nil

@@ -25,6 +25,7 @@ type commands struct {
 	Run     runCommand     `cmd:"" help:"Run a node: the mirror for this host and its part in the mesh. Works without any flag."`
 	Demo    demo.Command   `cmd:"" help:"Run a whole mesh and a registry on this machine, pull an image through every node, print the table."`
 	Status  statusCommand  `cmd:"" help:"Show what the node on this host is doing."`
+	Doctor  doctorCommand  `cmd:"" help:"Check the node on this host and say what to do; exit code 1 if something fails."`
 	Key     keyCommands    `cmd:"" help:"Make keys."`
 	Sim     sim.Command    `cmd:"" help:"Simulate meshes of up to thousands of nodes with the policy that ships, and rivals beside it."`
 	Version versionCommand `cmd:"" help:"Print the version."`

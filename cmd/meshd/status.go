@@ -18,8 +18,8 @@ import (
 
 // Bounds of a question to the admin port.
 const (
-	statusTimeout = 10 * time.Second
-	maxStatus     = 8 << 20
+	adminTimeout = 15 * time.Second // the node takes at most 8 s for a check
+	maxStatus    = 8 << 20
 )
 
 // statusCommand is `meshd status`.
@@ -30,7 +30,7 @@ type statusCommand struct {
 
 // Run asks the node and prints.
 func (s *statusCommand) Run(ctx context.Context, std streams) error {
-	data, err := s.fetch(ctx)
+	data, err := ask(ctx, s.AdminAddr, "/v1/status")
 	if err != nil {
 		return fmt.Errorf("status of the node at %s: %w", s.AdminAddr, err)
 	}
@@ -45,10 +45,11 @@ func (s *statusCommand) Run(ctx context.Context, std streams) error {
 	return writeStatus(std.out, st)
 }
 
-func (s *statusCommand) fetch(ctx context.Context) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+// ask gets a path from the admin port of a node.
+func ask(ctx context.Context, addr, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.AdminAddr+"/v1/status", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
 	if err != nil {
 		return nil, &usageErr{errors.New("--admin-addr is not HOST:PORT")}
 	}

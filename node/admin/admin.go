@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -22,6 +23,9 @@ type Config struct {
 	Status func() any
 	// Peers returns the value that /v1/peers shows as JSON.
 	Peers func() any
+	// Doctor looks the node over and returns the value that /v1/doctor shows as JSON. It is called once at a time;
+	// ctx ends with the request.
+	Doctor func(ctx context.Context) any
 	// Metrics are gathered for /metrics.
 	Metrics prometheus.Gatherer
 }
@@ -33,6 +37,7 @@ func New(cfg Config) http.Handler {
 		"/readyz":    readyz(cfg.Ready),
 		"/v1/status": show(cfg.Status),
 		"/v1/peers":  show(cfg.Peers),
+		"/v1/doctor": oneAtATime(cfg.Doctor),
 		"/metrics":   promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}),
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -87,16 +92,33 @@ func readyz(ready func() error) http.Handler {
 }
 
 func show(value func() any) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		body, err := json.MarshalIndent(value(), "", "  ")
-		if err != nil {
-			log.Errorw("value not shown", "err", err)
-			http.Error(w, "internal error", http.StatusInternalServerError)
-			return
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, value()) })
+}
+
+// oneAtATime shows a value that is work to get: others are told to come back.
+func oneAtATime(value func(context.Context) any) http.Handler {
+	busy := make(chan struct{}, 1)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case busy <- struct{}{}:
+			defer func() { <-busy }()
+			writeJSON(w, value(r.Context()))
+		default:
+			w.Header().Set("Retry-After", "5")
+			http.Error(w, "another one is being answered", http.StatusTooManyRequests)
 		}
-		w.Header().Set("Content-Type", "application/json")
-		w.Write(append(body, '\n')) //nolint:errcheck // the client has gone
 	})
+}
+
+func writeJSON(w http.ResponseWriter, value any) {
+	body, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		log.Errorw("value not shown", "err", err)
+		http.Error(w, "internal error", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(append(body, '\n')) //nolint:errcheck // the client has gone
 }
 
 func writeText(w http.ResponseWriter, s string) {

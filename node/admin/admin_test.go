@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -19,6 +20,7 @@ func handler(ready error) http.Handler {
 		Ready:   func() error { return ready },
 		Status:  func() any { return map[string]int{"peers": 3} },
 		Peers:   func() any { return []string{"a"} },
+		Doctor:  func(context.Context) any { return []string{"healthy"} },
 		Metrics: m,
 	})
 }
@@ -46,6 +48,7 @@ func TestRoutes(t *testing.T) {
 		{"not ready", "GET", local, "/readyz", errors.New("stopping"), 503, "stopping"},
 		{"status", "GET", local, "/v1/status", nil, 200, `"peers": 3`},
 		{"peers", "GET", local, "/v1/peers", nil, 200, `"a"`},
+		{"doctor", "GET", local, "/v1/doctor", nil, 200, `"healthy"`},
 		{"metrics", "GET", local, "/metrics", nil, 200, "meshd_test 7"},
 		{"localhost", "GET", "localhost:65002", "/healthz", nil, 200, "ok"},
 		{"IPv6", "GET", "[::1]:65002", "/healthz", nil, 200, "ok"},
@@ -80,6 +83,25 @@ func TestShowIsJSON(t *testing.T) {
 	}
 	if got := w.Header().Get("Content-Type"); got != "application/json" {
 		t.Errorf("content type %q", got)
+	}
+}
+
+func TestDoctorSeesOneAtATime(t *testing.T) {
+	inside, leave := make(chan struct{}), make(chan struct{})
+	h := New(Config{Doctor: func(context.Context) any {
+		close(inside)
+		<-leave
+		return 1
+	}, Metrics: prometheus.NewRegistry()})
+	first := make(chan int, 1)
+	go func() { first <- do(h, "GET", "127.0.0.1", "/v1/doctor").Code }()
+	<-inside
+	if w := do(h, "GET", "127.0.0.1", "/v1/doctor"); w.Code != 429 || w.Header().Get("Retry-After") == "" {
+		t.Errorf("the second: %d", w.Code)
+	}
+	close(leave)
+	if code := <-first; code != 200 {
+		t.Errorf("the first: %d", code)
 	}
 }
 

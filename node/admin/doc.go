@@ -8,7 +8,8 @@
 //	/readyz     200 when the node is up, 503 before that and while it drains
 //	/v1/status  what the node is and does, JSON; the fields are node.Status
 //	/v1/peers   the members known, JSON
+//	/v1/doctor  what is wrong with the node, JSON: a list of node.Check; one request at a time, others get 429
 //	/metrics    Prometheus
 //
-// Handlers hold no state; they may run concurrently.
+// Handlers may run concurrently; the only state is that turn.
 package admin
