@@ -49,6 +49,7 @@ type Config struct {
 	P2P      P2PConfig
 	DHT      DHTConfig
 	Gossip   GossipConfig
+	Topology TopologyConfig
 	Exchange ExchangeConfig
 	Origin   OriginConfig
 	Store    StoreConfig
@@ -103,6 +104,13 @@ type GossipConfig struct {
 	PresenceInterval time.Duration
 }
 
+// TopologyConfig is where everybody is.
+type TopologyConfig struct {
+	// ZoneWindow is the time between two looks at the zone of a node that was not told one, jittered by a tenth.
+	// Default 30 s.
+	ZoneWindow time.Duration
+}
+
 // ExchangeConfig is the bulk data between nodes.
 type ExchangeConfig struct {
 	// DataAddr is the host:port that serves pieces to members. Without a mesh key it is narrowed to loopback.
@@ -147,6 +155,7 @@ func Default() Config {
 		},
 		DHT:      DHTConfig{RecordTTL: 45 * time.Minute},
 		Gossip:   GossipConfig{PresenceInterval: 10 * time.Second},
+		Topology: TopologyConfig{ZoneWindow: 30 * time.Second},
 		Exchange: ExchangeConfig{DataAddr: "0.0.0.0:65004"},
 		Store:    StoreConfig{CacheSize: 50 << 30, MinFree: 1 << 30},
 	}

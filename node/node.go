@@ -257,7 +257,7 @@ func (n *node) openHost() (err error) {
 // openMesh makes the parts that know who is there.
 func (n *node) openMesh() (err error) {
 	n.topology = topology.New(n.host, topology.Config{
-		Zone: n.zone.name, Inferred: n.zone.inferred(), Moved: n.moved,
+		Zone: n.zone.name, Inferred: n.zone.inferred(), ZoneWindow: n.cfg.Topology.ZoneWindow, Moved: n.moved,
 		Up:   func(m topology.Member) { n.exchange.SetMember(exchangeMember(m)) },
 		Down: func(id peer.ID) { n.exchange.RemoveMember(id) },
 	})

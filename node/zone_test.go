@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -146,6 +147,43 @@ func TestJoinsTheZoneNearby(t *testing.T) {
 	d.P2P.Bootstrap = nil // alone, it keeps the name
 	again := launchLives(t, d)
 	eventually(t, "the zone of before", func() bool { zone, _ := again.zoneNow(t); return zone == "fra1" })
+}
+
+// Nodes that nobody told anything agree on a name, and come back under it.
+func TestNodesAgreeOnAZone(t *testing.T) {
+	key := newKey(t)
+	var nodes []*testNode
+	for i := range 3 {
+		c := testConfig(t, key)
+		c.Topology.ZoneWindow = 200 * time.Millisecond
+		l, err := net.Listen("tcp", "127.0.0.1:0") // a port that stays the same over its lives
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.P2P.Addrs = []string{fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", l.Addr().(*net.TCPAddr).Port)}
+		l.Close()
+		if i > 0 {
+			c.P2P.Bootstrap = []string{nodes[0].peerAddr(t)}
+		}
+		nodes = append(nodes, launchLives(t, c))
+		eventually(t, "readiness", func() bool { zone, _ := nodes[i].zoneNow(t); return zone != "" })
+	}
+	eventually(t, "one zone", func() bool {
+		first, _ := nodes[0].zoneNow(t)
+		for _, n := range nodes {
+			if zone, source := n.zoneNow(t); zone != first || source != "inferred" || !strings.HasPrefix(zone, "auto-") {
+				return false
+			}
+		}
+		return true
+	})
+	for _, n := range nodes { // they find each other again, each in the other's zone
+		eventually(t, "both others", func() bool {
+			_, body := get(t, n.adminURL("/v1/status"))
+			var s Status
+			return json.Unmarshal(body, &s) == nil && s.Peers == 2 && len(s.Zones) == 1 && s.Zones[0].Members == 2
+		})
+	}
 }
 
 // A change of zone waits for what is being pulled, and clients notice nothing.

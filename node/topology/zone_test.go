@@ -338,6 +338,8 @@ func TestZonerRules(t *testing.T) {
 		{"far ones do not count", "", []sighting{say("b", newer, near), say("c", older, far), say("d", older, far)}, 1, newer},
 		{"not for ever better", newer, []sighting{say("b", older, near), say("c", older, near)}, changeWindows - 1, newer},
 		{"merges into the older", newer, []sighting{say("b", older, near), say("c", older, near)}, changeWindows, older},
+		{"two labels name a place", older, []sighting{say("b", "fra1", near), say("c", "fra1", near), say("d", older, near), say("e", older, near)}, changeWindows, "fra1"},
+		{"one does not", older, []sighting{say("b", "fra1", near), say("d", older, near), say("e", older, near)}, 100, older},
 		{"not into the younger", older, []sighting{say("b", newer, near), say("c", older, near), say("d", newer, near)}, 100, older},
 		{"the last of its name", older, []sighting{say("b", newer, near), say("c", newer, near)}, changeWindows, newer},
 		{"a label is kept", "fra1", []sighting{say("b", "fra1", near), say("c", "fra2", 9*near/10), say("d", "fra2", 9*near/10)}, 100, "fra1"},
