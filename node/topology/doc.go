@@ -16,7 +16,7 @@
 //
 // # RTT
 //
-// Pings run on the control connections, which carry no bulk, three at a time when a peer connects and every
+// Pings run on the control connections, which carry no bulk, three at a time: eagerRounds when a peer connects, then every
 // PingInterval; the RTT is the least of the last rttWindow rounds, because queues only add.
 //
 // # Coordinates

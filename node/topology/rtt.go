@@ -13,6 +13,8 @@ import (
 const (
 	rttWindow   = 8 // rounds
 	pingsARound = 3
+	eagerRounds = 4                      // on a new connection, at once
+	eagerWait   = 200 * time.Millisecond // between those
 	pingTimeout = 5 * time.Second
 )
 
@@ -45,11 +47,15 @@ func (m *Map) ping(ctx context.Context, id peer.ID) {
 	least := m.pingRound(ctx, id)
 	m.update(id, func(e *entry) {
 		e.pinging = false
-		e.nextPing = time.Now().Add(time.Duration((0.75 + 0.5*rand.Float64()) * float64(m.cfg.PingInterval)))
+		wait := m.cfg.PingInterval
 		if least > 0 && e.connected {
 			e.rtts.add(least, time.Now())
+			if e.rtts.count < eagerRounds {
+				wait = eagerWait
+			}
 			m.space.sample(id, e.member.Coord, e.rtts.least(), &e.strikes)
 		}
+		e.nextPing = time.Now().Add(time.Duration((0.75 + 0.5*rand.Float64()) * float64(wait)))
 	})
 }
 

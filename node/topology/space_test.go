@@ -262,7 +262,8 @@ func TestStrangersInTheOrderOfTheirDistance(t *testing.T) {
 	m := settled()
 	for _, g := range []gossip.Member{
 		standing("far", 0.1, 0.1), standing("near but unsure", 0.020, 0.49), standing("near", 0.021, 0.1),
-		standing("nearest, knows nothing", 0.001, 0.6), {ID: "silent"},
+		standing("nearest, knows nothing", 0.001, 0.6),
+		{ID: "silent"},
 	} {
 		m.Changed(g)
 	}
