@@ -73,8 +73,8 @@ type node struct {
 // A node that finds out that it stands in another zone than it thought, with --zone and --zone-from not given, stops
 // and starts again in that zone once nothing is being pulled; clients that come meanwhile wait in the listen queue.
 //
-// It starts, in this order: the data dir with identity and keys; the zone; the listeners of mirror, admin and data port; the
-// store; the registry client; the host; gossip, DHT, topology, exchange; the mirror.
+// It starts, in this order: the data dir with identity and keys; the zone; the listeners of mirror, admin and data
+// port; the store; the registry client; the host; gossip, DHT, topology, exchange; the mirror.
 //
 // It stops thus: readiness goes red and peer.addr disappears; the mirror takes no new requests and finishes what
 // runs, within DrainTimeout; gossip says goodbye, the finding of members ends; the exchange ends its transfers;
@@ -374,7 +374,11 @@ func (n *node) run(ctx context.Context) error {
 			await(nil, life, failed)
 		}
 	}
-	n.notReady("stopping")
+	if n.again.Load() {
+		n.notReady("changing to zone " + *n.nextZone.Load())
+	} else {
+		n.notReady("stopping")
+	}
 	errs = append(errs, n.forgetAddr(), n.drain(failed))
 	stopMesh()
 	errs = append(errs, mesh.Wait())
@@ -393,9 +397,12 @@ func await(done <-chan struct{}, a, b context.Context) {
 	}
 }
 
-// drain has the mirror finish what it does, within DrainTimeout, or at once if a part has failed.
+// drain has the mirror finish what it does, within DrainTimeout, or at once if a part has failed. If another life
+// follows, nobody is turned away: who has got in is served, the others queue.
 func (n *node) drain(failed context.Context) error {
-	n.mirror.Drain()
+	if !n.again.Load() {
+		n.mirror.Drain()
+	}
 	ctx, cancel := context.WithTimeout(failed, n.cfg.DrainTimeout)
 	defer cancel()
 	if err := n.mirrorServer.Shutdown(ctx); err != nil {
