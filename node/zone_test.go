@@ -142,6 +142,9 @@ func TestJoinsTheZoneNearby(t *testing.T) {
 		t.Errorf("zone %s, %s", zone, source)
 	}
 	eventually(t, "a to see b in its zone", func() bool { return a.zones() == "map[fra1:1]" })
+	if m := a.topology.Members()[0]; m.Coord == nil || !m.Inferred {
+		t.Errorf("b tells no coordinate, or not that its zone is inferred: %+v", m)
+	}
 	b.stop()
 
 	d.P2P.Bootstrap = nil // alone, it keeps the name
@@ -223,7 +226,13 @@ func TestZoneChangesWhenIdle(t *testing.T) {
 	if got := <-pulled; !bytes.Equal(got, data) {
 		t.Errorf("got %d bytes of %d", len(got), len(data))
 	}
-	eventually(t, "the new zone", func() bool { zone, source := n.zoneNow(t); return zone == "fra9" && source == "inferred" })
+	eventually(t, "the new zone", func() bool {
+		if code, body := get(t, n.mirrorURL("/v2/")); code != 200 {
+			t.Errorf("a client was turned away: %d %s", code, body)
+		}
+		zone, source := n.zoneNow(t)
+		return zone == "fra9" && source == "inferred"
+	})
 	if code, got := get(t, n.mirrorURL(path)); code != 200 || !bytes.Equal(got, data) {
 		t.Errorf("a pull from the new life, same address: %d", code)
 	}
