@@ -18,6 +18,7 @@ var testStart = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 const (
 	older = "auto-260201-000000-aaaaaa"
 	newer = "auto-260202-000000-bbbbbb"
+	late  = "auto-250101-000000-cccccc" // of a liar that comes to a place that has a name
 )
 
 // inferring is a node that finds its zone, in a simulated mesh.
@@ -197,6 +198,12 @@ func TestPlacesAgreeOnNames(t *testing.T) {
 		{"liar with a new name each time", 120, func(w int) string { return fmt.Sprintf("auto-250101-0000%02d-aaaaaa", w%60) }},
 		{"liar with a label", 120, func(int) string { return "evil" }},
 		{"liar with the name of another place", 120, nil},
+		{"liar that begins late", 120, func(w int) string {
+			if w < 25 {
+				return Undecided
+			}
+			return late
+		}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			if testing.Short() && row.first != 120 {
@@ -222,6 +229,12 @@ func TestPlacesAgreeOnNames(t *testing.T) {
 			}
 			c.turn()
 			c.check(t, 2, 0.25)
+			for _, n := range c.nodes {
+				if n.name == late {
+					t.Error("a place that had agreed was renamed by one")
+					break
+				}
+			}
 		})
 	}
 }
