@@ -24,10 +24,11 @@
 // # The zone
 //
 // It comes from --zone, else --zone-from, else from what an earlier run wrote into DATA-DIR/zone, else the node finds
-// out (package topology has the rule). Every part is bound to a zone from its making, so a zone that is found takes effect by another
-// life of the node: it stops as for a signal once no client and no blob is under way (waitIdle), and starts again in the same process
-// on the same sockets (kept.go), in which clients queue meanwhile. Counters begin anew. A node that knows no zone at its
-// start looks around once before it serves anybody (findPlace), within the bounds of settle.go.
+// out (package topology has the rule). Every part is bound to a zone from its making, so a zone that is found takes
+// effect by another life of the node: it stops as for a signal once no client and no blob is under way (waitIdle), and
+// starts again in the same process on the same sockets (kept.go), in which clients queue meanwhile. Counters begin
+// anew. A node that knows no zone at its start looks around once before it serves anybody (findPlace), within the
+// bounds of settle.go.
 //
 // # Admission
 //

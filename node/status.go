@@ -68,7 +68,8 @@ type Peer struct {
 func (n *node) status() Status {
 	u := n.store.Usage()
 	s := Status{
-		PeerID: n.host.ID().String(), Zone: n.zone.name, ZoneSource: n.zone.source, ZoneProblem: n.zone.problem, Seed: n.cfg.Seed, Relay: n.gossip.Relay(),
+		PeerID: n.host.ID().String(), Zone: n.zone.name, ZoneSource: n.zone.source, ZoneProblem: n.zone.problem,
+		Seed: n.cfg.Seed, Relay: n.gossip.Relay(),
 		Peers: n.topology.Connected(), Members: len(n.topology.Members()), Addrs: []string{},
 		Uptime: time.Since(n.started).Seconds(),
 		Status: n.exchange.Status(),

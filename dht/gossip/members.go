@@ -104,8 +104,9 @@ func (t *table) apply(p presence, direct bool, now time.Time, age time.Duration)
 }
 
 func same(a, b presence) bool {
-	return a.Zone == b.Zone && a.Inferred == b.Inferred && a.Coord == b.Coord && a.Seed == b.Seed && a.Relay == b.Relay && a.DataHost == b.DataHost &&
-		a.DataPort == b.DataPort && slices.EqualFunc(a.Addrs, b.Addrs, func(x, y ma.Multiaddr) bool { return x.Equal(y) })
+	return a.Zone == b.Zone && a.Inferred == b.Inferred && a.Seed == b.Seed && a.Relay == b.Relay &&
+		a.Coord == b.Coord && a.DataHost == b.DataHost && a.DataPort == b.DataPort &&
+		slices.EqualFunc(a.Addrs, b.Addrs, func(x, y ma.Multiaddr) bool { return x.Equal(y) })
 }
 
 // expire removes those who were not heard since the limit, but for the connected.

@@ -74,7 +74,10 @@ func (p presence) encode() []byte {
 	for _, f := range []struct {
 		on  bool
 		bit byte
-	}{{p.Seed, flagSeed}, {p.Relay, flagRelay}, {p.Leaving, flagLeaving}, {p.Inferred, flagInferred}, {p.Coord != nil, flagCoordinate}} {
+	}{
+		{p.Seed, flagSeed}, {p.Relay, flagRelay}, {p.Leaving, flagLeaving},
+		{p.Inferred, flagInferred}, {p.Coord != nil, flagCoordinate},
+	} {
 		if f.on {
 			flags |= f.bit
 		}
