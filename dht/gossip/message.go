@@ -75,8 +75,11 @@ func (p presence) encode() []byte {
 		on  bool
 		bit byte
 	}{
-		{p.Seed, flagSeed}, {p.Relay, flagRelay}, {p.Leaving, flagLeaving},
-		{p.Inferred, flagInferred}, {p.Coord != nil, flagCoordinate},
+		{p.Seed, flagSeed},
+		{p.Relay, flagRelay},
+		{p.Leaving, flagLeaving},
+		{p.Inferred, flagInferred},
+		{p.Coord != nil, flagCoordinate},
 	} {
 		if f.on {
 			flags |= f.bit
