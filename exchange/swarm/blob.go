@@ -91,6 +91,7 @@ type blob struct {
 	// Trust.
 	progressAt Time
 	bypass     bool // go to the origin without a lease
+	alone      bool // and take nothing from peers
 	repairs    int
 	suspects   []suspect
 }

@@ -178,7 +178,6 @@ func TestWantIsSentOnce(t *testing.T) {
 
 // Two nodes that sign the same wrong bytes are not believed: before a blob counts as corrupt its origin is asked.
 func TestTwoLiarsOfOneMind(t *testing.T) {
-	t.Skip("pieces that come twice with one wrong hash count as the origin's")
 	s := newScript(t, "p0", "p1")
 	s.want(1 << 20)
 	s.step(Held{Digest: s.d, Size: 1 << 20, Have: NewBitmap(1)})

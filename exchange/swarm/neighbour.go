@@ -233,7 +233,7 @@ func (c *Core) helloed(b *blob, from PeerID, h Hello) {
 func (c *Core) setHave(b *blob, n *neighbour, h Hello) {
 	b.count(n, -1)
 	n.have, n.odd = NewBitmap(len(b.pieces)), h.Size >= 0 && h.Size != b.size
-	if h.Size == b.size && h.Have.Len() == len(b.pieces) && !c.useless(n.m) {
+	if h.Size == b.size && h.Have.Len() == len(b.pieces) && !c.useless(n.m) && !b.alone {
 		n.have = h.Have.Clone()
 		b.begun = b.begun || n.have.Count() > 0
 	}
@@ -250,7 +250,7 @@ func (c *Core) told(b *blob, from *member, h Have) {
 	if int(h.Load) < c.cfg.UploadSlots && from.mute == 0 {
 		from.backoff = 0
 	}
-	if c.useless(from) || n.odd {
+	if c.useless(from) || n.odd || b.alone {
 		return
 	}
 	if n.have.Len() != len(b.pieces) {

@@ -20,11 +20,11 @@ func (c *Core) fromOrigin(b *blob) {
 		return
 	}
 	group, in := c.fetchGroup(b)
-	if c.marooned(b) && !b.bypass {
+	if c.marooned(b) && !b.unleased() {
 		return
 	}
 	switch {
-	case !in && !b.bypass:
+	case !in && !b.unleased():
 	case b.size < 0:
 		c.fetchUnsized(b, len(group) == 1)
 	case !b.opened || !b.lacks(nowhere):
@@ -35,6 +35,9 @@ func (c *Core) fromOrigin(b *blob) {
 		c.startFetches(b)
 	}
 }
+
+// unleased reports whether this node goes to the origin without a lease.
+func (b *blob) unleased() bool { return b.bypass || b.alone }
 
 // fetchUnsized asks for the start of a blob whose size nobody told: the origin's answer does.
 func (c *Core) fetchUnsized(b *blob, alone bool) {
@@ -69,7 +72,7 @@ func (c *Core) leaseFirst(b *blob) bool {
 	if b.stripes[0].open(c.now) {
 		c.claim(b, ScopeOrigin, []uint32{0})
 	}
-	return b.stripes[0].state == granted || b.bypass
+	return b.stripes[0].state == granted || b.unleased()
 }
 
 func (c *Core) newFetch(b *blob, first PieceIndex, count int) *fetch {
@@ -144,7 +147,7 @@ func (c *Core) claimStripes(b *blob, group []*member) {
 			add(uint32(u))
 		}
 	}
-	if b.bypass {
+	if b.unleased() {
 		c.seize(b)
 		return
 	}

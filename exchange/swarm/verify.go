@@ -25,7 +25,7 @@ func (c *Core) verified(e Verified) {
 		return
 	}
 	c.convict(b)
-	b.phase, b.want, b.relayed = held, false, false
+	b.phase, b.want, b.relayed, b.alone = held, false, false, false
 	b.readers, b.asked, b.active = nil, nil, c.now
 	if len(c.members) > 1 {
 		c.emit(Announce{Digest: b.digest, State: Holding, Global: c.me.Seed || c.amongArbiters(b)})
@@ -52,8 +52,9 @@ func (c *Core) convict(b *blob) {
 }
 
 // verifyFailed handles a blob whose pieces all match what their attesters signed, and that is wrong all the same:
-// an attester lied or the origin is corrupt. Everything is dropped and fetched again from others; if the same
-// hashes come again, or this node read all of it itself, it is the origin.
+// an attester lied or the origin is corrupt. Everything is dropped and fetched again from others. If the same hashes
+// come again, or others lie too, this node believes nobody and reads all of it itself: when that is wrong too, it is the
+// origin.
 func (c *Core) verifyFailed(e VerifyFailed) {
 	b := c.blobs[e.Digest]
 	if b == nil || b.phase != verifying {
@@ -62,10 +63,11 @@ func (c *Core) verifyFailed(e VerifyFailed) {
 	b.phase = fetching
 	c.emit(Discard{Digest: b.digest})
 	attesters := b.attesters(c.cfg.Self)
-	if len(attesters) == 0 || b.repairs >= maxRepairs || b.sameAgain() || b.origin.Zero() {
+	if len(attesters) == 0 || b.origin.Zero() {
 		c.giveUp(b, GaveUpCorrupt)
 		return
 	}
+	b.alone = b.repairs >= maxRepairs || b.sameAgain()
 	b.repairs++
 	for i := range b.pieces {
 		if by := b.by(PieceIndex(i)); by != c.cfg.Self {
@@ -79,7 +81,13 @@ func (c *Core) verifyFailed(e VerifyFailed) {
 		b.silent = append(b.silent, id)
 		c.dropNeighbour(b, id)
 	}
-	c.greetAgain(b)
+	if b.alone {
+		for _, n := range b.neighbours {
+			b.forgetHave(n)
+		}
+	} else {
+		c.greetAgain(b)
+	}
 	b.progressAt, b.renewAt, b.originDead = c.now, c.now, false
 	c.work(b)
 }

@@ -36,7 +36,7 @@ func (c *Core) begin(b *blob, size int64) {
 	b.wantedAt, b.progressAt, b.lastRead, b.renewAt = c.now, c.now, c.now, c.now
 	b.refused, b.silent, b.asked, b.suspects = nil, nil, nil, nil
 	b.imports = imports{}
-	b.originDead, b.originTries, b.originUntil, b.bypass, b.repairs = false, 0, 0, false, 0
+	b.originDead, b.originTries, b.originUntil, b.bypass, b.alone, b.repairs = false, 0, 0, false, false, 0
 	b.outage, b.metFar, b.begun = 0, false, b.have.Count() > 0
 	switch {
 	case b.size < 0 && size >= 0:
