@@ -24,6 +24,8 @@ const (
 	PeersFile    = "peers"        // members seen lately, for the way back in after a restart
 	BlobDir      = "blobs"        // the store
 	ZoneFile     = "zone"         // the zone that the node has found out, one line
+	CAFile       = "ca.crt"       // certificate of the proxy's authority, PEM; there before the mirror listens
+	CAKeyFile    = "ca.key"       // its key, PEM, mode 0600
 )
 
 // Config is everything that a node can be told: one struct for each package that takes part. The zero value is
@@ -45,6 +47,7 @@ type Config struct {
 	DrainTimeout time.Duration
 
 	Mirror   MirrorConfig
+	Proxy    ProxyConfig
 	Admin    AdminConfig
 	P2P      P2PConfig
 	DHT      DHTConfig
@@ -65,6 +68,13 @@ type MirrorConfig struct {
 	FirstByteTimeout time.Duration
 	// ManifestTimeout bounds the wait for a manifest from the origin. Default 15 s.
 	ManifestTimeout time.Duration
+}
+
+// ProxyConfig is the forward proxy on the mirror's port.
+type ProxyConfig struct {
+	// Rules say what happens to which hosts; the first that fits counts. Registries of OriginConfig that no rule
+	// fits go through the mesh, other hosts are reached without it. Default none. Flag --proxy-rule, repeated.
+	Rules []ProxyRule
 }
 
 // AdminConfig is the admin HTTP server.

@@ -7,6 +7,8 @@
 //	         -> seed/origin       which blobs are private, and those that the mesh cannot hold (direct.go)
 //	         -> exchange/store    manifests (documents)
 //	         -> seed/origin       questions to registries (mirrorOrigin)
+//	mirror/proxy -> mirror        pulls of clients that use the node as their proxy
+//	         -> seed/origin       the rest of what they ask registries (proxy.go)
 //	exchange -> seed/origin       byte ranges (exchangeOrigin)
 //	         -> dht, dht/gossip   who holds a digest; both fit without an adapter
 //	gossip   -> topology          members, as they describe themselves
@@ -17,7 +19,7 @@
 //
 // # What it owns
 //
-// The data dir and the files named in config.go; the node's identity; the libp2p host, which is TCP, TLS and yamux
+// The data dir and the files named in config.go; the node's identity; the proxy's certificate authority (ca.go); the libp2p host, which is TCP, TLS and yamux
 // under the mesh key and nothing else; the way into the mesh (bootstrap.go) and back into it after a restart
 // (peersfile.go); which addresses are worth telling (addrs.go); the status and metrics that node/admin shows.
 //

@@ -25,6 +25,7 @@ import (
 	"github.com/meshd-project/meshd/exchange/store"
 	"github.com/meshd-project/meshd/exchange/swarm"
 	"github.com/meshd-project/meshd/mirror"
+	"github.com/meshd-project/meshd/mirror/proxy"
 	"github.com/meshd-project/meshd/node/admin"
 	"github.com/meshd-project/meshd/node/topology"
 	"github.com/meshd-project/meshd/seed/origin"
@@ -61,6 +62,8 @@ type node struct {
 	exchange  *exchange.Exchange
 	bootstrap *bootstrapper
 	mirror    *mirror.Mirror
+	ca        *proxy.CA
+	proxy     *proxy.Proxy
 
 	mirrorServer, adminServer *http.Server
 
@@ -73,10 +76,10 @@ type node struct {
 // A node that finds out that it stands in another zone than it thought, with --zone and --zone-from not given, stops
 // and starts again in that zone once nothing is being pulled; clients that come meanwhile wait in the listen queue.
 //
-// It starts, in this order: the data dir with identity and keys; the zone; the listeners of mirror, admin and data
-// port; the store; the registry client; the host; gossip, DHT, topology, exchange; the mirror.
+// It starts, in this order: the data dir with identity, keys and the proxy's CA; the zone; the listeners of mirror, admin
+// and data port; the store; the registry client; the host; gossip, DHT, topology, exchange; the mirror.
 //
-// It stops thus: readiness goes red and peer.addr disappears; the mirror takes no new requests and finishes what
+// It stops thus: readiness goes red and peer.addr disappears; mirror and proxy take no new requests and finish what
 // runs, within DrainTimeout; gossip says goodbye, the finding of members ends; the exchange ends its transfers;
 // the admin server ends; then everything is closed in the reverse order of its making: DHT, host, registry client,
 // store, listeners.
@@ -161,7 +164,10 @@ func (n *node) openDataDir() (err error) {
 	if n.cfg.P2P.MeshKey == "" && len(n.cfg.P2P.Bootstrap) > 0 {
 		log.Warnw("--bootstrap without --mesh-key: this node has a key of its own and can join nobody")
 	}
-	n.psk, err = loadMeshKey(n.cfg.P2P.MeshKey, n.cfg.DataDir)
+	if n.psk, err = loadMeshKey(n.cfg.P2P.MeshKey, n.cfg.DataDir); err != nil {
+		return err
+	}
+	n.ca, err = loadCA(n.cfg.DataDir, n.started)
 	return err
 }
 
@@ -316,7 +322,10 @@ func (n *node) openFronts() error {
 	}
 	n.mirror = mirror.New(mc, newDirectBlobs(settledBlobs{meshBlobs{n.exchange}, n.settled}, n.origin), documents{n.store}, mirrorOrigin{n.origin})
 	n.closeLater(n.mirror.Close)
-	n.mirrorServer = mirror.NewServer(n.mirror)
+	if err := n.openProxy(); err != nil {
+		return err
+	}
+	n.mirrorServer = mirror.NewServer(n.proxy)
 	n.mirrorServer.ConnState = n.answering.state
 	n.adminServer = admin.NewServer(admin.New(admin.Config{
 		Ready:   n.ready,
@@ -362,6 +371,7 @@ func (n *node) run(ctx context.Context) error {
 	mesh.Go(watch("peers file", func() error { return keepPeers(meshCtx, n.path(PeersFile), n.topology.Members) }))
 	mesh.Go(func() error { return n.comeBack(meshCtx) })
 	mesh.Go(func() error { n.findPlace(meshCtx); return nil })
+	fronts.Go(watch("proxy", n.proxy.Serve))
 	fronts.Go(watch("admin", func() error { return serve(n.adminServer, n.adminListener) }))
 	if n.zone.source == "none" { // clients wait until it is known
 		await(n.settled, life, failed)
@@ -405,10 +415,13 @@ func (n *node) drain(failed context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(failed, n.cfg.DrainTimeout)
 	defer cancel()
-	if err := n.mirrorServer.Shutdown(ctx); err != nil {
-		return n.mirrorServer.Close()
+	var tunnels errgroup.Group
+	tunnels.Go(func() error { return n.proxy.Shutdown(ctx) })
+	err := n.mirrorServer.Shutdown(ctx)
+	if err != nil {
+		err = n.mirrorServer.Close()
 	}
-	return nil
+	return errors.Join(err, tunnels.Wait())
 }
 
 func serve(s *http.Server, l net.Listener) error {

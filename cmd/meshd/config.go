@@ -170,7 +170,33 @@ func (c *fileConfig) listItem(name string, item *yaml.Node) (string, error) {
 	if name == "registry" && item.Kind == yaml.MappingNode {
 		return c.registryItem(item)
 	}
+	if name == "proxy-rule" && item.Kind == yaml.MappingNode {
+		return c.ruleItem(item)
+	}
 	return "", c.errorf(item, "%s: want a value or a list of values", name)
+}
+
+// ruleItem reads the long form of a proxy rule, {host: HOST[:PORT], action: ACTION} or {regexp: REGEXP, action: ACTION},
+// to the flag's text.
+func (c *fileConfig) ruleItem(item *yaml.Node) (string, error) {
+	var pattern, action string
+	for i := 0; i+1 < len(item.Content); i += 2 {
+		key, value := item.Content[i], item.Content[i+1]
+		if value.Kind != yaml.ScalarNode {
+			return "", c.errorf(value, "proxy-rule: %s: want one value", key.Value)
+		}
+		switch {
+		case key.Value == "host" && pattern == "":
+			pattern = value.Value
+		case key.Value == "regexp" && pattern == "":
+			pattern = "/" + value.Value + "/"
+		case key.Value == "action":
+			action = value.Value
+		default:
+			return "", c.errorf(key, "proxy-rule: key %q: want action, and host or regexp", key.Value)
+		}
+	}
+	return pattern + "=" + action, nil
 }
 
 // registryItem reads the long form of a registry, {host: HOST, url: URL, ca: FILE, insecure: true}, to the flag's text.

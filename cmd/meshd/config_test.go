@@ -56,6 +56,9 @@ func normal(c node.Config) node.Config {
 	if len(c.Origin.Registries) == 0 {
 		c.Origin.Registries = nil
 	}
+	if len(c.Proxy.Rules) == 0 {
+		c.Proxy.Rules = nil
+	}
 	return c
 }
 
@@ -72,6 +75,7 @@ func TestPrecedence(t *testing.T) {
 		{"origin-limit", "MESHD_ORIGIN_LIMIT", "3MB/s", "origin-limit: 3MB/s", func(c node.Config) any { return c.Origin.Limit }},
 		{"bootstrap", "MESHD_BOOTSTRAP", "dns:three", "bootstrap: [dns:three]", func(c node.Config) any { return c.P2P.Bootstrap }},
 		{"registry", "MESHD_REGISTRY", "three=http://h:3", "registry: [{host: three, url: 'http://h:3'}]", func(c node.Config) any { return c.Origin.Registries }},
+		{"proxy-rule", "MESHD_PROXY_RULE", "three=mesh", "proxy-rule: [{host: three, action: mesh}]", func(c node.Config) any { return c.Proxy.Rules }},
 	}
 	replace := func(s, to string) string {
 		s = strings.ReplaceAll(s, "from-file", "from-"+to)
@@ -120,6 +124,12 @@ registry:
     url: https://harbor.example:8443
     ca: /etc/ssl/harbor.pem
     insecure: true
+proxy-rule:
+  - host: registry-1.docker.io
+    action: mesh
+  - regexp: .*\.corp;x
+    action: refuse
+  - example.com:22=direct
 upload-limit: 100MB/s
 `)
 	t.Setenv("MESHD_CONFIG", file)
@@ -133,6 +143,13 @@ upload-limit: 100MB/s
 	want.Origin.Registries = []node.Registry{
 		{Host: "docker.io", URL: "https://mirror.example"},
 		{Host: "harbor.example:8443", URL: "https://harbor.example:8443", CA: "/etc/ssl/harbor.pem", Insecure: true},
+	}
+	for _, s := range []string{"registry-1.docker.io=mesh", `/.*\.corp;x/=refuse`, "example.com:22=direct"} {
+		r, err := node.ParseProxyRule(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.Proxy.Rules = append(want.Proxy.Rules, r)
 	}
 	want.Exchange.UploadLimit = 100e6
 	if !reflect.DeepEqual(c, want) {
@@ -156,6 +173,9 @@ func TestConfigFileRefused(t *testing.T) {
 		{"map in a list", "bootstrap:\n  - mdns\n  - a: b\n", ":3: bootstrap: want a value"},
 		{"bad registry", "registry:\n  - docker.io=https://a\n  - docker.io\n", ":3: "},
 		{"unknown registry key", "registry:\n  - host: a\n    uri: b\n", `:3: registry: unknown key "uri"`},
+		{"bad proxy rule", "proxy-rule:\n  - a=mesh\n  - a=tunnel\n", `:3: `},
+		{"unknown proxy rule key", "proxy-rule:\n  - host: a\n    do: b\n", `:3: proxy-rule: key "do"`},
+		{"host and regexp", "proxy-rule:\n  - host: a\n    regexp: b\n", `:3: proxy-rule: key "regexp"`},
 		{"bad log level", "log-level: loud\n", "log-level"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -191,6 +211,8 @@ func TestFlagsRefused(t *testing.T) {
 		{"--registry=docker.io=ftp://a"},
 		{"--registry=docker.io=https://user:secret@a"},
 		{"--registry=docker.io=https://a,unsafe"},
+		{"--proxy-rule=a"},
+		{"--proxy-rule=a=tunnel"},
 		{"--log-level=loud"},
 		{"stray"},
 	} {

@@ -32,6 +32,8 @@ type runCommand struct {
 	Registry        []node.Registry `env:"MESHD_REGISTRY" sep:";" placeholder:"HOST=URL[,ca=FILE][,insecure]" help:"How to reach a registry that is not plain https://HOST; may be repeated."`
 	DefaultRegistry string          `env:"MESHD_DEFAULT_REGISTRY" default:"${default_registry}" placeholder:"HOST" help:"Registry of requests that name none (default ${default})."`
 
+	ProxyRule []node.ProxyRule `env:"MESHD_PROXY_RULE" sep:";" placeholder:"HOST[:PORT]|/REGEXP/=ACTION" help:"What the proxy on the mirror's port does with a host: mesh, direct or refuse; may be repeated, the first that fits counts (default: registries mesh, others direct)."`
+
 	CacheSize     node.Bytes `env:"MESHD_CACHE_SIZE" default:"${cache_size}" placeholder:"SIZE" help:"Disk space for blobs, 0 for no limit (default ${default}). A larger blob is not served."`
 	DownloadLimit node.Rate  `env:"MESHD_DOWNLOAD_LIMIT" default:"${download_limit}" placeholder:"RATE" help:"Most bytes a second in, such as 100MB/s; 0 for no limit."`
 	UploadLimit   node.Rate  `env:"MESHD_UPLOAD_LIMIT" default:"${upload_limit}" placeholder:"RATE" help:"Most bytes a second out to peers; 0 for no limit."`
@@ -75,6 +77,7 @@ func (r *runCommand) config() node.Config {
 	c.Seed = r.Seed
 	c.Origin.Registries = r.Registry
 	c.Origin.Limit = r.OriginLimit
+	c.Proxy.Rules = r.ProxyRule
 	c.Store.CacheSize = r.CacheSize
 	return c
 }

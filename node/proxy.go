@@ -1,0 +1,92 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/multiformats/go-multiaddr"
+
+	"github.com/meshd-project/meshd/mirror/proxy"
+	"github.com/meshd-project/meshd/seed/origin"
+)
+
+// ProxyRule says what the proxy does with some hosts. Its text is HOST[:PORT]=ACTION or /REGEXP/=ACTION.
+type ProxyRule = proxy.Rule
+
+// ParseProxyRule reads HOST[:PORT]=ACTION or /REGEXP/=ACTION.
+func ParseProxyRule(s string) (ProxyRule, error) { return proxy.ParseRule(s) }
+
+// CAName begins the common name of the proxy's certificate authority.
+const CAName = proxy.CAName
+
+// dialTimeout bounds reaching a host for a client of the proxy.
+const dialTimeout = 10 * time.Second
+
+// openProxy makes the forward proxy before the mirror.
+func (n *node) openProxy() (err error) {
+	c := proxy.Config{Rules: n.cfg.Proxy.Rules, CA: n.ca, DialTimeout: dialTimeout}
+	for _, r := range n.cfg.Origin.Registries {
+		c.Registries = append(c.Registries, proxy.Registry{Name: r.Host, URLs: []string{r.URL}})
+	}
+	n.proxy, err = proxy.New(c, n.mirror, n.origin, n.dialForClient)
+	return err
+}
+
+// dialForClient implements proxy.Dialer. The node's own ports are never reached, by whatever name.
+func (n *node) dialForClient(ctx context.Context, address string, named bool) (net.Conn, error) {
+	local, err := localAddrs()
+	if err != nil {
+		return nil, err
+	}
+	d := net.Dialer{Timeout: dialTimeout, Control: func(network, address string, c syscall.RawConn) error {
+		to, err := netip.ParseAddrPort(address)
+		switch {
+		case err != nil:
+			return err
+		case slices.Contains(n.ownPorts(), to.Port()) && origin.OwnAddress(to.Addr(), local):
+			return fmt.Errorf("%s is this node itself: no proxy leads there", address)
+		case named:
+			return nil
+		}
+		return origin.GuardClient(network, address, c)
+	}}
+	return d.DialContext(ctx, "tcp", address)
+}
+
+// ownPorts are the TCP ports that this node listens on.
+func (n *node) ownPorts() []uint16 {
+	var ports []uint16
+	for _, l := range []net.Listener{n.mirrorListener, n.adminListener, n.dataListener} {
+		if a, ok := l.Addr().(*net.TCPAddr); ok {
+			ports = append(ports, uint16(a.Port))
+		}
+	}
+	for _, a := range n.host.Network().ListenAddresses() {
+		if s, err := a.ValueForProtocol(multiaddr.P_TCP); err == nil {
+			if p, err := netip.ParseAddrPort("0.0.0.0:" + s); err == nil {
+				ports = append(ports, p.Port())
+			}
+		}
+	}
+	return ports
+}
+
+// localAddrs are this machine's addresses.
+func localAddrs() ([]netip.Addr, error) {
+	nets, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, fmt.Errorf("this machine's addresses: %w", err)
+	}
+	var out []netip.Addr
+	for _, a := range nets {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			out = append(out, p.Addr())
+		}
+	}
+	return out, nil
+}
