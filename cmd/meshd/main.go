@@ -10,6 +10,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/meshd-project/meshd/cmd/meshd/demo"
+	"github.com/meshd-project/meshd/cmd/meshd/setup"
 	"github.com/meshd-project/meshd/cmd/meshd/sim"
 	"github.com/meshd-project/meshd/node"
 )
@@ -22,13 +23,14 @@ const (
 
 // commands is the whole command line.
 type commands struct {
-	Run     runCommand     `cmd:"" help:"Run a node: the mirror for this host and its part in the mesh. Works without any flag."`
-	Demo    demo.Command   `cmd:"" help:"Run a whole mesh and a registry on this machine, pull an image through every node, print the table."`
-	Status  statusCommand  `cmd:"" help:"Show what the node on this host is doing."`
-	Doctor  doctorCommand  `cmd:"" help:"Check the node on this host and say what to do; exit code 1 if something fails."`
-	Key     keyCommands    `cmd:"" help:"Make keys."`
-	Sim     sim.Command    `cmd:"" help:"Simulate meshes of up to thousands of nodes with the policy that ships, and rivals beside it."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Run     runCommand      `cmd:"" help:"Run a node: the mirror for this host and its part in the mesh. Works without any flag."`
+	Demo    demo.Command    `cmd:"" help:"Run a whole mesh and a registry on this machine, pull an image through every node, print the table."`
+	Status  statusCommand   `cmd:"" help:"Show what the node on this host is doing."`
+	Doctor  doctorCommand   `cmd:"" help:"Check the node on this host and say what to do; exit code 1 if something fails."`
+	CA      setup.CACommand `cmd:"" name:"ca" help:"The certificate by which the proxy ends TLS: print it, have clients trust it."`
+	Key     keyCommands     `cmd:"" help:"Make keys."`
+	Sim     sim.Command     `cmd:"" help:"Simulate meshes of up to thousands of nodes with the policy that ships, and rivals beside it."`
+	Version versionCommand  `cmd:"" help:"Print the version."`
 
 	DemoRegistry demo.RegistryCommand `cmd:"" name:"demo-registry" hidden:"" help:"The registry of meshd demo, in its own process."`
 }
@@ -68,9 +70,10 @@ func run(args []string, std streams) int {
 	parsed.Bind(std)
 	parsed.Bind(demo.Streams{Out: std.out, Err: std.err})
 	parsed.Bind(sim.Streams{Out: std.out, Err: std.err})
+	parsed.Bind(setup.Streams{Out: std.out, Err: std.err})
 	if err := parsed.Run(); err != nil {
-		usage, simUsage := (*usageErr)(nil), (*sim.UsageError)(nil)
-		if errors.As(err, &usage) || errors.As(err, &simUsage) {
+		usage, simUsage, setupUsage := (*usageErr)(nil), (*sim.UsageError)(nil), (*setup.UsageError)(nil)
+		if errors.As(err, &usage) || errors.As(err, &simUsage) || errors.As(err, &setupUsage) {
 			return usageError(std, err)
 		}
 		fmt.Fprintf(std.err, "meshd: %v\n", err)
