@@ -45,9 +45,16 @@ func readAll(t testing.TB, r io.Reader) string {
 
 // command runs a client to its end.
 func command(name string, args ...string) (string, error) {
+	return commandEnv(nil, name, args...)
+}
+
+// commandEnv is command with something added to the environment.
+func commandEnv(env []string, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), clientTimeout)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%s %s: %w\n%s", filepath.Base(name), strings.Join(args, " "), err, out)
 	}
@@ -61,8 +68,8 @@ type docker struct {
 	config string // the client's directory with logins; "": the user's own
 }
 
-// startDocker starts a dockerd that touches nothing outside of its own directory.
-func startDocker(t testing.TB, mirror string) *docker {
+// startDocker starts a dockerd that touches nothing outside of its own directory, env added to its environment.
+func startDocker(t testing.TB, mirror string, env ...string) *docker {
 	t.Helper()
 	need(t, "dockerd", "docker", "containerd")
 	if os.Getuid() != 0 {
@@ -77,6 +84,7 @@ func startDocker(t testing.TB, mirror string) *docker {
 	cmd := exec.Command("dockerd", "--config-file", config, "--data-root", dir+"/root", "--exec-root", dir+"/exec",
 		"--pidfile", dir+"/pid", "-H", d.host, "--bridge", "none", "--iptables=false", "--ip6tables=false",
 		"--ip-forward=false", "--ip-masq=false", "--registry-mirror", "http://"+mirror)
+	cmd.Env = append(os.Environ(), env...)
 	d.process = startProcess(t, "dockerd", cmd)
 	t.Cleanup(func() { d.terminate(t, 30*time.Second) }) // before the kill: it stops its containerd
 	d.waitFor(t, "answer", 60*time.Second, func() error {

@@ -90,6 +90,16 @@ func (i *image) blobs() []v1.Descriptor {
 // pushImage pushes an image of random layers with the given sizes. Equal seeds give equal images.
 func (r *registry) pushImage(t testing.TB, repo string, seed int64, layers ...int64) *image {
 	t.Helper()
+	img, i := newImage(t, repo, seed, layers...)
+	ref, err := name.NewTag(r.addr+"/"+repo+":latest", name.Insecure)
+	must(t, err)
+	must(t, remote.Write(ref, img, remote.WithJobs(2)))
+	return i
+}
+
+// newImage makes an image and what the tests have to know of it.
+func newImage(t testing.TB, repo string, seed int64, layers ...int64) (v1.Image, *image) {
+	t.Helper()
 	source := rand.NewSource(seed)
 	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	for _, size := range layers {
@@ -104,10 +114,6 @@ func (r *registry) pushImage(t testing.TB, repo string, seed int64, layers ...in
 	config.OS, config.Architecture = "linux", "amd64"
 	img, err = mutate.ConfigFile(img, config)
 	must(t, err)
-
-	ref, err := name.NewTag(r.addr+"/"+repo+":latest", name.Insecure)
-	must(t, err)
-	must(t, remote.Write(ref, img, remote.WithJobs(2)))
 	i := &image{repo: repo, tag: "latest"}
 	i.digest, err = img.Digest()
 	must(t, err)
@@ -117,7 +123,7 @@ func (r *registry) pushImage(t testing.TB, repo string, seed int64, layers ...in
 	for _, b := range i.blobs() {
 		i.size += b.Size
 	}
-	return i
+	return img, i
 }
 
 // blob is pushed content.

@@ -88,7 +88,7 @@ func (p *policy) decide(t target, standard, from string) (decision, error) {
 			continue
 		}
 		if r.action == Refuse {
-			return d, refusef(http.StatusForbidden, "the rule %q refuses %s", r, t)
+			return d, refusef(http.StatusForbidden, "the rule %s refuses %s", r, t)
 		}
 		d.action, opened = r.action, port
 		d.named = d.named || r.regexp == nil

@@ -355,7 +355,7 @@ func TestRefusalsSayWhy(t *testing.T) {
 		return nil, errors.New("127.0.0.1 is a loopback address")
 	})
 	for _, row := range []struct{ target, want string }{
-		{"bad.example:443", `403 meshd: the rule "bad.example=refuse" refuses bad.example:443`},
+		{"bad.example:443", `403 meshd: the rule bad.example=refuse refuses bad.example:443`},
 		{"example.com:25", "403 meshd: port 25 is not open: --proxy-rule example.com:25=direct opens it"},
 		{"localhost:443", "502 meshd: localhost:443: tunnel: 127.0.0.1 is a loopback address"},
 		{"example.com", "400 meshd: CONNECT example.com: want HOST:PORT"},

@@ -53,7 +53,7 @@ func TestDecide(t *testing.T) {
 		{"a rule opens its port", "example.com:22=direct", "example.com:22", here, "direct", true},
 		{"a rule without port opens none", "example.com=direct", "example.com:22", here, "port 22", true},
 		{"a rule lets clients elsewhere through", "example.com=direct", "example.com:443", elsewhere, "direct", true},
-		{"the first rule counts", "example.com=refuse example.com=direct", "example.com:443", here, `the rule "example.com=refuse" refuses`, false},
+		{"the first rule counts", "example.com=refuse example.com=direct", "example.com:443", here, "the rule example.com=refuse refuses", false},
 		{"the first rule that fits", "other.example=refuse example.com=mesh", "example.com:443", here, "mesh example.com", true},
 		{"a rule stands over a registry", "harbor.example=direct", "harbor.example:443", here, "direct", true},
 		{"a rule for another port", "example.com:444=refuse", "example.com:443", here, "direct", false},
