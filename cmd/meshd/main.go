@@ -28,6 +28,7 @@ type commands struct {
 	Status  statusCommand   `cmd:"" help:"Show what the node on this host is doing."`
 	Doctor  doctorCommand   `cmd:"" help:"Check the node on this host and say what to do; exit code 1 if something fails."`
 	CA      setup.CACommand `cmd:"" name:"ca" help:"The certificate by which the proxy ends TLS: print it, have clients trust it."`
+	Setup   setup.Command   `cmd:"" help:"Have a container client on this host pull through meshd, or take that back."`
 	Key     keyCommands     `cmd:"" help:"Make keys."`
 	Sim     sim.Command     `cmd:"" help:"Simulate meshes of up to thousands of nodes with the policy that ships, and rivals beside it."`
 	Version versionCommand  `cmd:"" help:"Print the version."`

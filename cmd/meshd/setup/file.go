@@ -39,9 +39,20 @@ func read(path string) ([]byte, error) {
 // replace writes a file in one step, synced: after a crash it holds the old content or the new. Mode and owner of what
 // was there stay, else the mode is 0644; missing folders are made (0755). A symbolic link stays one.
 func replace(path string, data []byte) error {
+	path = target(path)
+	return writeLike(path, data, path)
+}
+
+// target is what a path leads to if it is a symbolic link.
+func target(path string) string {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
+		return real
 	}
+	return path
+}
+
+// writeLike is replace with mode and owner of another file.
+func writeLike(path string, data []byte, model string) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -52,7 +63,7 @@ func replace(path string, data []byte) error {
 	}
 	defer os.Remove(f.Name()) //nolint:errcheck // it is gone when all went well
 	_, err = f.Write(data)
-	err = errors.Join(err, inherit(f, path), f.Sync(), f.Close())
+	err = errors.Join(err, inherit(f, model), f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
@@ -94,4 +105,13 @@ func syncDir(dir string) error {
 	}
 	defer d.Close()
 	return d.Sync()
+}
+
+// keep copies a file to its backup, with its mode and owner: it may hold secrets.
+func keep(path string) error {
+	data, err := read(path)
+	if err != nil {
+		return err
+	}
+	return writeLike(path+backupSuffix, data, target(path))
 }
