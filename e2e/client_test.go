@@ -68,8 +68,16 @@ type docker struct {
 	config string // the client's directory with logins; "": the user's own
 }
 
-// startDocker starts a dockerd that touches nothing outside of its own directory, env added to its environment.
+// startDocker starts a dockerd with a mirror, env added to its environment.
 func startDocker(t testing.TB, mirror string, env ...string) *docker {
+	t.Helper()
+	config := filepath.Join(t.TempDir(), "daemon.json")
+	must(t, os.WriteFile(config, fmt.Appendf(nil, `{"registry-mirrors": ["http://%s"]}`, mirror), 0o600))
+	return startDockerConfig(t, config, env...)
+}
+
+// startDockerConfig starts a dockerd that touches nothing outside of its own directory.
+func startDockerConfig(t testing.TB, config string, env ...string) *docker {
 	t.Helper()
 	need(t, "dockerd", "docker", "containerd")
 	if os.Getuid() != 0 {
@@ -78,12 +86,10 @@ func startDocker(t testing.TB, mirror string, env ...string) *docker {
 	dir, err := os.MkdirTemp("", "meshd-e2e-docker-") // t.TempDir is too long for a socket
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	config := filepath.Join(dir, "daemon.json")
-	must(t, os.WriteFile(config, []byte("{}"), 0o600))
 	d := &docker{host: "unix://" + dir + "/docker.sock"}
 	cmd := exec.Command("dockerd", "--config-file", config, "--data-root", dir+"/root", "--exec-root", dir+"/exec",
 		"--pidfile", dir+"/pid", "-H", d.host, "--bridge", "none", "--iptables=false", "--ip6tables=false",
-		"--ip-forward=false", "--ip-masq=false", "--registry-mirror", "http://"+mirror)
+		"--ip-forward=false", "--ip-masq=false")
 	cmd.Env = append(os.Environ(), env...)
 	d.process = startProcess(t, "dockerd", cmd)
 	t.Cleanup(func() { d.terminate(t, 30*time.Second) }) // before the kill: it stops its containerd
