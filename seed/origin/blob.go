@@ -40,12 +40,12 @@ func (c *Client) Blob(ctx context.Context, r BlobRequest) (*Body, error) {
 	case r.Length > 0:
 		q.header.Set("Range", fmt.Sprintf("bytes=%d-%d", r.Offset, r.Offset+r.Length-1))
 	}
-	a, err := c.try(ctx, q)
+	a, err := c.ask(ctx, q)
 	if r.Offset == 0 && r.Length > 1 && unsatisfiable(err) {
 		// Some registries refuse a range that ends past the blob instead of cutting it (RFC 9110, 14.1.2): take it whole.
 		q.header.Del("Range")
 		r.Length = -1
-		a, err = c.try(ctx, q)
+		a, err = c.ask(ctx, q)
 	}
 	if err != nil {
 		return nil, err
@@ -108,7 +108,7 @@ func (c *Client) HeadBlob(ctx context.Context, r BlobRequest) (size int64, err e
 	if err != nil {
 		return 0, err
 	}
-	a, err := c.try(ctx, q)
+	a, err := c.ask(ctx, q)
 	if err == nil {
 		a.drain()
 		// A length of 0 is what proxies make of a HEAD that they do not understand.

@@ -30,6 +30,18 @@ type endpoint struct {
 	configured bool
 	plain      bool // may lead to http
 	net        *network
+
+	addresses   []*address // of a configured one, base among them
+	certified   *network   // to base itself, with a client certificate; nil: net
+	credentials string     // Registry.Credentials
+}
+
+// network is what carries requests to u.
+func (ep *endpoint) network(u *url.URL) *network {
+	if ep.certified != nil && sameOrigin(u, ep.base) {
+		return ep.certified
+	}
+	return ep.net
 }
 
 // New makes a client. It fails on a configuration that Validate refuses and on CA files that cannot be read.
@@ -56,23 +68,39 @@ func newClient(cfg Config, dial dialer) (*Client, error) {
 		if err != nil {
 			return nil, err
 		}
-		base, err := r.base(name)
-		if err != nil {
-			return nil, err
-		}
-		trust, err := r.tls()
-		if err != nil {
+		if c.listed[name], err = newEndpoint(cfg, dial, name, r); err != nil {
 			return nil, fmt.Errorf("origin: registry %s: %w", name, err)
-		}
-		c.listed[name] = &endpoint{
-			name:       name,
-			base:       base,
-			configured: true,
-			plain:      r.Insecure || base.Scheme == "http",
-			net:        newNetwork(cfg, dial, trust),
 		}
 	}
 	return c, nil
+}
+
+// newEndpoint makes a registry that is named in the configuration.
+func newEndpoint(cfg Config, dial dialer, name string, r Registry) (*endpoint, error) {
+	base, err := r.base(name)
+	if err != nil {
+		return nil, err
+	}
+	addresses, err := r.addresses(name)
+	if err != nil {
+		return nil, err
+	}
+	trust, err := r.tls()
+	if err != nil {
+		return nil, err
+	}
+	ep := &endpoint{
+		name: name, base: base, configured: true, plain: r.Insecure || base.Scheme == "http", net: newNetwork(cfg, dial, trust),
+		addresses: addresses, credentials: r.Credentials,
+	}
+	certified, err := r.certificate(trust)
+	if err != nil {
+		return nil, err
+	}
+	if certified != nil {
+		ep.certified = newNetwork(cfg, dial, certified)
+	}
+	return ep, nil
 }
 
 // Listed tells whether a registry is named in the configuration. Docker Hub's names are the same registry.
@@ -88,6 +116,9 @@ func (c *Client) Close() error {
 	c.unnamed.close()
 	for _, ep := range c.listed {
 		ep.net.close()
+		if ep.certified != nil {
+			ep.certified.close()
+		}
 	}
 	return nil
 }

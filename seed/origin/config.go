@@ -45,9 +45,20 @@ type Config struct {
 type Registry struct {
 	// URL is the API's address, https://HOST[:PORT][/PATH] or http://…; what stands before /v2/. Empty: https://NAME.
 	URL string
+	// URLs are further addresses of the registry: asked in this order when the ones before give no answer, 429 or 5xx.
+	URLs []string
+	// Mirrors are asked before the registry, in this order, without credentials; what they refuse or do not have, the
+	// registry is asked for. What a mirror gives to everybody counts as public.
+	Mirrors []string
 	// CA names a PEM file of certificates that are trusted beside the system's, for this registry and the
 	// hosts that it refers to.
 	CA string
+	// Cert and Key name PEM files of a client certificate and its key, mode 0600, that the registry's own addresses are
+	// shown. Both or none.
+	Cert, Key string
+	// Credentials are the operator's own: a file with USER:PASSWORD or docker's config.json, mode 0600, or
+	// DockerCredentials. See Client.Authorization.
+	Credentials string
 	// Insecure does not verify TLS for this registry and the hosts that it refers to, and lets it refer to http.
 	Insecure bool
 }
@@ -97,8 +108,11 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("origin: registries %q and %q are the same", other, name))
 		}
 		names[canonical] = name
-		if _, err := r.base(canonical); err != nil {
+		if _, err := r.addresses(canonical); err != nil {
 			errs = append(errs, err)
+		}
+		if (r.Cert == "") != (r.Key == "") {
+			errs = append(errs, fmt.Errorf("origin: registry %s: a client certificate needs its key, and the key its certificate", name))
 		}
 	}
 	return errors.Join(errs...)
@@ -165,5 +179,27 @@ func (r Registry) tls() (*tls.Config, error) {
 		return nil, fmt.Errorf("read CA: %s holds no certificate", r.CA)
 	}
 	cfg.RootCAs = pool
+	return cfg, nil
+}
+
+// certificate adds the client certificate to what the registry's TLS connections trust; nil if there is none.
+func (r Registry) certificate(trust *tls.Config) (*tls.Config, error) {
+	if r.Cert == "" {
+		return nil, nil
+	}
+	key, err := readPrivate(r.Key)
+	if err != nil {
+		return nil, fmt.Errorf("read client key: %w", err)
+	}
+	cert, err := os.ReadFile(r.Cert)
+	if err != nil {
+		return nil, fmt.Errorf("read client certificate: %w", err)
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("client certificate %s and key %s do not belong together, or are damaged", r.Cert, r.Key)
+	}
+	cfg := trust.Clone()
+	cfg.Certificates = []tls.Certificate{pair}
 	return cfg, nil
 }

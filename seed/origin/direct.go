@@ -27,7 +27,7 @@ func (o own) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !sameOrigin(r.URL, o.ep.base) {
 		return nil, ErrRefused
 	}
-	return o.ep.net.transport(o.ep.direct()).RoundTrip(r)
+	return o.ep.network(r.URL).transport(o.ep.direct()).RoundTrip(r)
 }
 
 // GuardClient is a [net.Dialer] Control for connections that a client asks for: it lets only those to public and

@@ -17,12 +17,19 @@
 //
 // # Authentication
 //
-// A request carries the client's own Authorization header, or none, and nothing else: the package knows no
-// credentials of its own. An anonymous request that is challenged for a bearer token gets an anonymous one
-// and is repeated once. Basic credentials are sent to the registry, and exchanged for a token if the
-// registry asks for one. A client's own bearer token is passed on unchanged. Tokens are kept in memory,
-// under a keyed hash of the credentials, until shortly before they expire; a no is kept for seconds. A refusal keeps the registry's
-// own challenge (Error.Challenge), so that it can be passed on.
+// A request carries the client's own Authorization header, or none, and nothing else: the package uses no
+// credentials of its own (Client.Authorization only reads those that the operator has configured). An
+// anonymous request that is challenged for a bearer token gets an anonymous one and is repeated once. Basic
+// credentials are sent to the registry, and exchanged for a token if the registry asks for one. A client's own
+// bearer token is passed on unchanged. Tokens are kept in memory, under a keyed hash of the credentials, until
+// shortly before they expire; a no is kept for seconds. A refusal keeps the registry's own challenge
+// (Error.Challenge), so that it can be passed on.
+//
+// # Several addresses
+//
+// A registry may have mirrors and several addresses. A request that can be repeated goes to the mirrors first, without
+// credentials, then to the registry's addresses; the next one is asked when one gives no answer, 429 or 5xx, and after
+// anything but a yes of a mirror. Whoever gave no answer is asked last, a mirror not at all, for half a minute.
 //
 // # What it refuses
 //

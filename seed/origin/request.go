@@ -48,7 +48,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*http.Response, error) {
 		}
 	}
 	q.body = r.Body
-	a, err := c.try(ctx, q)
+	a, err := c.ask(ctx, q)
 	if err != nil {
 		return nil, err
 	}

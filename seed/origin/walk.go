@@ -26,6 +26,7 @@ type query struct {
 	body       io.Reader   // nil, or sent once
 	cred       credential
 	bare       bool  // send cred as it is and leave a 401 alone: a token server's request
+	hasty      bool  // there is somebody else to ask: one try, in a part of the time
 	home       reach // kind of the registry's address if it is known, else 0
 }
 
@@ -77,7 +78,7 @@ func (c *Client) try(ctx context.Context, q *query) (*answer, error) {
 // again says whether and when a failed query is worth another try.
 func (c *Client) again(q *query, err error, attempt int) (time.Duration, bool) {
 	var e *Error
-	if !errors.As(err, &e) || !e.retry || !q.replayable() || attempt >= c.cfg.Attempts {
+	if !errors.As(err, &e) || !e.retry || q.hasty || !q.replayable() || attempt >= c.cfg.Attempts {
 		return 0, false
 	}
 	if e.RetryAfter > c.cfg.MaxRetryAfter {
@@ -105,7 +106,11 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // walk sends q once and follows redirects, all within HeaderTimeout. The answer is 2xx or 304.
 func (c *Client) walk(ctx context.Context, q *query) (*answer, error) {
 	inner, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(c.cfg.HeaderTimeout, func() { cancel(ErrTimeout) })
+	limit := c.cfg.HeaderTimeout
+	if q.hasty {
+		limit /= haste
+	}
+	timer := time.AfterFunc(limit, func() { cancel(ErrTimeout) })
 	a, err := c.follow(inner, q)
 	inTime := timer.Stop()
 	if err == nil && !inTime {
@@ -293,7 +298,7 @@ func (c *Client) once(ctx context.Context, q *query, h hop, authorization string
 			req.ContentLength = int64(sized.Len())
 		}
 	}
-	resp, err := q.ep.net.transport(h.to).RoundTrip(req)
+	resp, err := q.ep.network(h.url).transport(h.to).RoundTrip(req)
 	if err != nil {
 		cancel(nil)
 		return nil, err
