@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -14,7 +13,7 @@ import (
 )
 
 // errIdle ends a request that is passed on.
-var errIdle = errors.New("no byte passed in time")
+var errIdle = refusef(http.StatusGatewayTimeout, "no byte passed in time")
 
 // transport carries requests without TLS to the addresses that dial allows.
 func (p *Proxy) transport(named bool) *http.Transport {
