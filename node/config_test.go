@@ -1,6 +1,7 @@
 package node
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -132,6 +133,15 @@ func TestParseRegistry(t *testing.T) {
 		{"docker.io=https://m.example", Registry{Host: "docker.io", URL: "https://m.example"}, true},
 		{"h:5000=http://127.0.0.1:5000", Registry{Host: "h:5000", URL: "http://127.0.0.1:5000"}, true},
 		{"h=https://h,ca=/etc/ca.pem,insecure", Registry{Host: "h", URL: "https://h", CA: "/etc/ca.pem", Insecure: true}, true},
+		{"h=https://h,url=https://i,url=https://j,mirror=http://m,ca=a,cert=c,key=k,credentials=docker,insecure", Registry{
+			Host: "h", URL: "https://h", URLs: []string{"https://i", "https://j"}, Mirrors: []string{"http://m"},
+			CA: "a", Cert: "c", Key: "k", Credentials: "docker", Insecure: true,
+		}, true},
+		{"h=https://h,cert=c", Registry{}, false},
+		{"h=https://h,key=k", Registry{}, false},
+		{"h=https://h,ca=a,ca=b", Registry{}, false},
+		{"h=https://h,mirror=m", Registry{}, false},
+		{"h=https://h,url=https://u:secret@i", Registry{}, false},
 		{"h", Registry{}, false},
 		{"=https://h", Registry{}, false},
 		{"h=h", Registry{}, false},
@@ -143,13 +153,33 @@ func TestParseRegistry(t *testing.T) {
 		{"a/b=https://h", Registry{}, false},
 	} {
 		got, err := ParseRegistry(row.text)
-		if (err == nil) != row.ok || row.ok && got != row.want {
+		if (err == nil) != row.ok || row.ok && !reflect.DeepEqual(got, row.want) {
 			t.Errorf("%q: %+v, %v", row.text, got, err)
 		}
 		if row.ok && got.String() != row.text {
 			t.Errorf("%q prints as %q", row.text, got)
 		}
 	}
+}
+
+// What is accepted is written so that it is read back as the same.
+func FuzzParseRegistry(f *testing.F) {
+	for _, s := range []string{
+		"h=https://h", "h=https://h,url=http://i,mirror=http://m,ca=a,cert=c,key=k,credentials=docker,insecure",
+		"h=https://u:secret@h", "h=https://h,insecure,insecure", "h=,", "=", "h=https://h,ca", "h=https://h,url=https://u:secret@i",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		r, err := ParseRegistry(s)
+		if err != nil {
+			return
+		}
+		again, err := ParseRegistry(r.String())
+		if err != nil || !reflect.DeepEqual(again, r) {
+			t.Fatalf("%q became %+v, and that %+v, %v", s, r, again, err)
+		}
+	})
 }
 
 func TestParseBootstrap(t *testing.T) {

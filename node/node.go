@@ -230,7 +230,10 @@ func (n *node) openStore() (err error) {
 func (n *node) openOrigin() (err error) {
 	c := origin.Config{Registries: make(map[string]origin.Registry), Limit: int64(n.cfg.Origin.Limit)}
 	for _, r := range n.cfg.Origin.Registries {
-		c.Registries[r.Host] = origin.Registry{URL: r.URL, CA: r.CA, Insecure: r.Insecure}
+		c.Registries[r.Host] = origin.Registry{
+			URL: r.URL, URLs: r.URLs, Mirrors: r.Mirrors, CA: r.CA, Cert: r.Cert, Key: r.Key,
+			Credentials: r.Credentials, Insecure: r.Insecure,
+		}
 	}
 	if n.origin, err = origin.New(c); err != nil {
 		return fmt.Errorf("--registry: %w", err)

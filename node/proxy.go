@@ -31,7 +31,7 @@ const dialTimeout = 10 * time.Second
 func (n *node) openProxy() (err error) {
 	c := proxy.Config{Rules: n.cfg.Proxy.Rules, CA: n.ca, DialTimeout: dialTimeout}
 	for _, r := range n.cfg.Origin.Registries {
-		c.Registries = append(c.Registries, proxy.Registry{Name: r.Host, URLs: []string{r.URL}})
+		c.Registries = append(c.Registries, proxy.Registry{Name: r.Host, URLs: append([]string{r.URL}, r.URLs...)})
 	}
 	n.proxy, err = proxy.New(c, n.mirror, n.origin, n.dialForClient)
 	return err

@@ -199,34 +199,58 @@ func (c *fileConfig) ruleItem(item *yaml.Node) (string, error) {
 	return pattern + "=" + action, nil
 }
 
-// registryItem reads the long form of a registry, {host: HOST, url: URL, ca: FILE, insecure: true}, to the flag's text.
+// registryItem reads the long form of a registry, {host: HOST, url: URL, mirror: [URL, URL], ca: FILE, insecure: true} with
+// the options of the flag as keys, to the flag's text. url and mirror may be lists.
 func (c *fileConfig) registryItem(item *yaml.Node) (string, error) {
-	var host, address, options string
+	var host string
+	var addresses, options []string
 	for i := 0; i+1 < len(item.Content); i += 2 {
 		key, value := item.Content[i], item.Content[i+1]
-		if value.Kind != yaml.ScalarNode || strings.ContainsAny(value.Value, ",") {
-			return "", c.errorf(value, "registry: %s: want one value without a comma", key.Value)
+		values, err := c.registryValues(key, value)
+		if err != nil {
+			return "", err
 		}
 		switch key.Value {
 		case "host":
-			host = value.Value
+			host = values[0]
 		case "url":
-			address = value.Value
-		case "ca":
-			options += ",ca=" + value.Value
+			addresses = values
+		case "mirror", "ca", "cert", "key", "credentials":
+			for _, v := range values {
+				options = append(options, key.Value+"="+v)
+			}
 		case "insecure":
 			var on bool
 			if err := value.Decode(&on); err != nil {
 				return "", c.errorf(value, "registry: insecure: want true or false")
 			}
 			if on {
-				options += ",insecure"
+				options = append(options, "insecure")
 			}
 		default:
-			return "", c.errorf(key, "registry: unknown key %q: want host, url, ca or insecure", key.Value)
+			return "", c.errorf(key, "registry: unknown key %q: want host, url, mirror, ca, cert, key, credentials or insecure", key.Value)
 		}
 	}
-	return host + "=" + address + options, nil
+	for i := range addresses[min(1, len(addresses)):] {
+		addresses[i+1] = "url=" + addresses[i+1]
+	}
+	return host + "=" + strings.Join(append(addresses, options...), ","), nil
+}
+
+// registryValues reads one key of a registry: one value, of url and mirror also a list.
+func (c *fileConfig) registryValues(key, value *yaml.Node) ([]string, error) {
+	items := []*yaml.Node{value}
+	if value.Kind == yaml.SequenceNode && (key.Value == "url" || key.Value == "mirror") {
+		items = value.Content
+	}
+	var values []string
+	for _, item := range items {
+		if item.Kind != yaml.ScalarNode || item.Tag == "!!null" || strings.Contains(item.Value, ",") {
+			return nil, c.errorf(item, "registry: %s: want one value without a comma", key.Value)
+		}
+		values = append(values, item.Value)
+	}
+	return values, nil
 }
 
 func (c *fileConfig) errorf(at *yaml.Node, format string, args ...any) error {

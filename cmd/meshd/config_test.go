@@ -124,6 +124,14 @@ registry:
     url: https://harbor.example:8443
     ca: /etc/ssl/harbor.pem
     insecure: true
+  - host: quay.io
+    url: [https://quay.io, https://10.0.0.1]
+    mirror:
+      - https://m1.example
+      - http://m2.example:5000
+    cert: /etc/meshd/client.pem
+    key: /etc/meshd/client.key
+    credentials: docker
 proxy-rule:
   - host: registry-1.docker.io
     action: mesh
@@ -143,6 +151,10 @@ upload-limit: 100MB/s
 	want.Origin.Registries = []node.Registry{
 		{Host: "docker.io", URL: "https://mirror.example"},
 		{Host: "harbor.example:8443", URL: "https://harbor.example:8443", CA: "/etc/ssl/harbor.pem", Insecure: true},
+		{
+			Host: "quay.io", URL: "https://quay.io", URLs: []string{"https://10.0.0.1"}, Mirrors: []string{"https://m1.example", "http://m2.example:5000"},
+			Cert: "/etc/meshd/client.pem", Key: "/etc/meshd/client.key", Credentials: "docker",
+		},
 	}
 	for _, s := range []string{"registry-1.docker.io=mesh", `/.*\.corp;x/=refuse`, "example.com:22=direct"} {
 		r, err := node.ParseProxyRule(s)
@@ -172,6 +184,10 @@ func TestConfigFileRefused(t *testing.T) {
 		{"list for one", "zone: [a, b]\n", ":1: zone: want one value"},
 		{"map in a list", "bootstrap:\n  - mdns\n  - a: b\n", ":3: bootstrap: want a value"},
 		{"bad registry", "registry:\n  - docker.io=https://a\n  - docker.io\n", ":3: "},
+		{"registry without address", "registry:\n  - host: a\n", ":2: --registry: a: want a URL"},
+		{"empty list of addresses", "registry:\n  - host: a\n    url: []\n", ":2: --registry: a: want a URL"},
+		{"list for one file", "registry:\n  - host: a\n    url: https://a\n    ca: [b, c]\n", ":4: registry: ca: want one value"},
+		{"certificate without key", "registry:\n  - host: a\n    url: https://a\n    cert: b\n", ":2: --registry: a: cert and key go together"},
 		{"unknown registry key", "registry:\n  - host: a\n    uri: b\n", `:3: registry: unknown key "uri"`},
 		{"bad proxy rule", "proxy-rule:\n  - a=mesh\n  - a=tunnel\n", `:3: `},
 		{"unknown proxy rule key", "proxy-rule:\n  - host: a\n    do: b\n", `:3: proxy-rule: key "do"`},
@@ -211,6 +227,9 @@ func TestFlagsRefused(t *testing.T) {
 		{"--registry=docker.io=ftp://a"},
 		{"--registry=docker.io=https://user:secret@a"},
 		{"--registry=docker.io=https://a,unsafe"},
+		{"--registry=docker.io=https://a,mirror=ftp://b"},
+		{"--registry=docker.io=https://a,url="},
+		{"--registry=docker.io=https://a,ca=b,ca=c"},
 		{"--proxy-rule=a"},
 		{"--proxy-rule=a=tunnel"},
 		{"--log-level=loud"},

@@ -29,7 +29,7 @@ type runCommand struct {
 	Bootstrap  []string `env:"MESHD_BOOTSTRAP" sep:";" placeholder:"WHERE" help:"Where to find the mesh: MULTIADDR, dns:NAME, file:PATH or mdns; may be repeated."`
 	MeshKey    string   `env:"MESHD_MESH_KEY" placeholder:"FILE" help:"Key that admits to the mesh (meshd key new). Without it the node keeps to this host."`
 
-	Registry        []node.Registry `env:"MESHD_REGISTRY" sep:";" placeholder:"HOST=URL[,ca=FILE][,insecure]" help:"How to reach a registry that is not plain https://HOST; may be repeated."`
+	Registry        []node.Registry `env:"MESHD_REGISTRY" sep:";" placeholder:"HOST=URL[,ca=FILE][,insecure][,OPTION]" help:"How to reach a registry that is not plain https://HOST; may be repeated. More options: cert=FILE,key=FILE; url=URL, another address; mirror=URL, asked first; credentials=FILE or docker, of the node itself."`
 	DefaultRegistry string          `env:"MESHD_DEFAULT_REGISTRY" default:"${default_registry}" placeholder:"HOST" help:"Registry of requests that name none (default ${default})."`
 
 	ProxyRule []node.ProxyRule `env:"MESHD_PROXY_RULE" sep:";" placeholder:"HOST[:PORT]|/REGEXP/=ACTION" help:"What the proxy on the mirror's port does with a host: mesh, direct or refuse; may be repeated, the first that fits counts (default: registries mesh, others direct)."`
