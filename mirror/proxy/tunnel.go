@@ -39,6 +39,7 @@ func (p *Proxy) tunnel(w http.ResponseWriter, r *http.Request, d decision) error
 	}
 	defer near.Close()
 	pipe := newPipe(near, far, p.cfg.IdleTimeout)
+	defer pipe.timer.Stop()
 	defer p.tunnels.add(pipe)()
 	if _, err := io.WriteString(near, established); err == nil {
 		pipe.run()
@@ -101,7 +102,7 @@ type pipe struct {
 
 func newPipe(near, far net.Conn, idle time.Duration) *pipe {
 	p := &pipe{near: near, far: far, idle: idle}
-	p.timer = time.AfterFunc(idle, p.close)
+	p.timer = time.AfterFunc(idle, p.close) // whoever made the pipe stops it
 	return p
 }
 
@@ -111,7 +112,6 @@ func (p *pipe) run() {
 	up.Go(func() { p.copy(p.far, p.near) })
 	p.copy(p.near, p.far)
 	up.Wait()
-	p.timer.Stop()
 	p.close()
 }
 
