@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode"
 
 	"github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/config/types"
@@ -76,13 +77,17 @@ func readCredentials(ctx context.Context, source, registry string) (string, erro
 		return "", err
 	}
 	if data = bytes.TrimSpace(data); !bytes.HasPrefix(data, []byte("{")) {
-		user, password, ok := strings.Cut(string(data), ":")
-		if !ok || user == "" || strings.ContainsAny(string(data), "\r\n") {
-			return "", fmt.Errorf("%s: want one line USER:PASSWORD, or docker's config.json", source)
-		}
-		return header(authn.AuthConfig{Username: user, Password: password})
+		return fromLine(source, string(data))
 	}
 	return fromDockerConfig(source, data, target)
+}
+
+func fromLine(source, line string) (string, error) {
+	user, password, ok := strings.Cut(line, ":")
+	if !ok || user == "" || strings.ContainsFunc(line, unicode.IsControl) {
+		return "", fmt.Errorf("%s: want one line USER:PASSWORD, or docker's config.json", source)
+	}
+	return header(authn.AuthConfig{Username: user, Password: password})
 }
 
 func fromDockerConfig(source string, data []byte, target name.Registry) (string, error) {

@@ -71,6 +71,23 @@ func TestAuthorization(t *testing.T) {
 	}
 }
 
+// What is accepted comes out as HTTP reads it.
+func FuzzCredentialLine(f *testing.F) {
+	for _, s := range []string{"", ":", "a:", "a:b:c", ":b", "a\n:b", "a:b\r", "ä:ö", "a:\x00"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		got, err := fromLine("f", line)
+		if err != nil {
+			return
+		}
+		r := http.Request{Header: http.Header{"Authorization": {got}}}
+		if user, password, ok := r.BasicAuth(); !ok || user == "" || user+":"+password != line {
+			t.Fatalf("%q became %q:%q", line, user, password)
+		}
+	})
+}
+
 // The registry sees the client certificate, a host that it redirects to does not.
 func TestClientCertificate(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
