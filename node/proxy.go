@@ -29,7 +29,7 @@ const dialTimeout = 10 * time.Second
 
 // openProxy makes the forward proxy before the mirror.
 func (n *node) openProxy() (err error) {
-	c := proxy.Config{Rules: n.cfg.Proxy.Rules, CA: n.ca, DialTimeout: dialTimeout}
+	c := proxy.Config{Rules: n.cfg.Proxy.Rules, CA: n.ca, DialTimeout: dialTimeout, ConnState: n.answering.state}
 	for _, r := range n.cfg.Origin.Registries {
 		c.Registries = append(c.Registries, proxy.Registry{Name: r.Host, URLs: append([]string{r.URL}, r.URLs...)})
 	}

@@ -144,7 +144,7 @@ func (n *node) waitIdle(ctx context.Context) bool {
 	return true
 }
 
-// answering are the connections of a server on which a request is being answered.
+// answering are the connections of the mirror's port on which a request is being answered, and open tunnels.
 type answering struct {
 	mu    sync.Mutex
 	conns map[net.Conn]bool

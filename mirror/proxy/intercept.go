@@ -60,6 +60,7 @@ func (p *Proxy) newInner() *http.Server {
 		d, _ := r.Context().Value(targetKey{}).(decision)
 		p.registry(w, r, d)
 	}))
+	s.ConnState = p.cfg.ConnState
 	s.ErrorLog = stdlog.New(errorLog{}, "", 0)
 	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		if t, ok := c.(*tls.Conn); ok {

@@ -30,6 +30,9 @@ type Config struct {
 	IdleTimeout time.Duration
 	// LastTimeout is IdleTimeout of tunnels while the proxy stops. Default 2 s.
 	LastTimeout time.Duration
+	// ConnState, if not nil, is told of connections inside CONNECT: of intercepted ones as an http.Server does, of
+	// tunnels that they are active from their start and closed at their end. It must not block.
+	ConnState func(net.Conn, http.ConnState)
 	// MaxTunnels bounds the CONNECTs served at once, intercepted ones included. Default 1024.
 	MaxTunnels int
 }
@@ -39,6 +42,9 @@ func (c Config) withDefaults() Config {
 	or(&c.IdleTimeout, 10*time.Minute)
 	or(&c.LastTimeout, 2*time.Second)
 	or(&c.MaxTunnels, 1024)
+	if c.ConnState == nil {
+		c.ConnState = func(net.Conn, http.ConnState) {}
+	}
 	return c
 }
 

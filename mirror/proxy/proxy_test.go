@@ -444,3 +444,41 @@ func TestPassedOnRequestsAreCut(t *testing.T) {
 		t.Error("the registry got the whole of a push that stopped")
 	}
 }
+
+// Whoever wants to know when nobody is served hears of tunnels and of requests inside CONNECT.
+func TestConnStateIsTold(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	states := make(chan http.ConnState, 16)
+	w := newWorld(t, Config{ConnState: func(_ net.Conn, s http.ConnState) { states <- s }}, func(w http.ResponseWriter, r *http.Request) {}, nil, dialTo(l.Addr(), nil))
+	expect := func(want ...http.ConnState) {
+		t.Helper()
+		for _, s := range want {
+			select {
+			case got := <-states:
+				if got != s {
+					t.Errorf("told %v, want %v", got, s)
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatalf("not told of %v", s)
+			}
+		}
+	}
+	conn, _, _ := w.connect(t, "example.com:443", "")
+	expect(http.StateActive)
+	far, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	far.Close()
+	conn.Close()
+	expect(http.StateClosed)
+	c := w.client(t, nil)
+	get(t, c, "https://harbor.example/v2/a/manifests/latest")
+	expect(http.StateNew, http.StateActive, http.StateIdle)
+	c.CloseIdleConnections()
+	expect(http.StateClosed)
+}

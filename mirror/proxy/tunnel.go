@@ -41,6 +41,8 @@ func (p *Proxy) tunnel(w http.ResponseWriter, r *http.Request, d decision) error
 	pipe := newPipe(near, far, p.cfg.IdleTimeout)
 	defer pipe.timer.Stop()
 	defer p.tunnels.add(pipe)()
+	p.cfg.ConnState(near, http.StateActive)
+	defer p.cfg.ConnState(near, http.StateClosed)
 	if _, err := io.WriteString(near, established); err == nil {
 		pipe.run()
 	}
