@@ -228,14 +228,32 @@ func (c *Core) served(e PieceServed) {
 	u := &c.uploads
 	is := func(q upload) bool { return q.xfer == e.Xfer }
 	if i := slices.IndexFunc(u.active, is); i >= 0 {
-		if e.OK {
-			c.measure(u.active[i].bytes)
-		}
+		up := u.active[i]
 		u.active = slices.Delete(u.active, i, i+1)
+		if e.OK {
+			c.measure(up.bytes)
+			c.pointOn(up)
+		}
 	} else {
 		u.queue = slices.DeleteFunc(u.queue, is)
 	}
 	c.serve()
+}
+
+// pointOn refuses those who waited for the first other holder of a piece: it has the piece now and they ask it, while this
+// node sends what only it has.
+func (c *Core) pointOn(first upload) {
+	u := &c.uploads
+	if first.far || int(first.piece) >= len(first.b.pieces) || first.b.avail.nearCount[first.piece] > 0 {
+		return
+	}
+	u.queue = slices.DeleteFunc(u.queue, func(q upload) bool {
+		if q.far || q.b != first.b || q.piece != first.piece {
+			return false
+		}
+		c.emit(RefusePiece{Xfer: q.xfer, Wait: leastWait, Load: u.load()})
+		return true
+	})
 }
 
 // measure learns the rate of the uplink from what goes out without a pause.

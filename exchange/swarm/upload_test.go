@@ -24,6 +24,7 @@ type waiting struct {
 	piece PieceIndex
 	far   bool
 	gone  bool // its requester is: it is to be refused
+	told  bool // it waited for the first other holder, who has the piece now: it is to be refused
 }
 
 // facts are what the turn of a request rests on.
@@ -65,6 +66,9 @@ func (o *slots) after(t rapid.TB, c *Core, ev Event, acts []Action) {
 			acts = o.refusal(t, e, acts)
 		}
 	case PieceServed:
+		if e.OK {
+			o.point(e.Xfer)
+		}
 		o.drop(func(q waiting) bool { return q.xfer == e.Xfer })
 		o.active = slices.DeleteFunc(o.active, func(q waiting) bool { return q.xfer == e.Xfer })
 	case MemberLost:
@@ -87,8 +91,8 @@ func (o *slots) after(t rapid.TB, c *Core, ev Event, acts []Action) {
 			o.leave(a.Peer)
 		}
 	}
-	if slices.ContainsFunc(o.queue, func(q waiting) bool { return q.gone }) {
-		t.Fatal("a request of a peer that is gone is left without an answer")
+	if slices.ContainsFunc(o.queue, func(q waiting) bool { return q.gone || q.told }) {
+		t.Fatal("a request of a peer that is gone, or of a piece that another has now, is left without an answer")
 	}
 	o.compare(t, c)
 	switch ev.(type) {
@@ -98,6 +102,18 @@ func (o *slots) after(t rapid.TB, c *Core, ev Event, acts []Action) {
 		}
 	case PieceServed, Tick:
 		o.idle(t, c)
+	}
+}
+
+// point marks the requests that waited for the first other holder of a piece.
+func (o *slots) point(xfer uint64) {
+	i := slices.IndexFunc(o.active, func(a waiting) bool { return a.xfer == xfer })
+	if i < 0 || o.active[i].far {
+		return
+	}
+	for k := range o.queue {
+		q := &o.queue[k]
+		q.told = q.told || !q.far && q.b == o.active[i].b && q.piece == o.active[i].piece && o.facts[q.xfer].holders == 0
 	}
 }
 
@@ -194,6 +210,10 @@ func (o *slots) bounce(t rapid.TB, c *Core, a RefusePiece) {
 	}
 	if i < 0 || a.Wait <= 0 {
 		t.Fatalf("upload %d is refused for %v, place %d of %d", a.Xfer, a.Wait, i, len(o.queue))
+	}
+	if o.queue[i].told {
+		o.queue = slices.Delete(o.queue, i, i+1)
+		return
 	}
 	far, wait := o.queue[i].far, 0
 	for k, q := range o.queue {
