@@ -31,8 +31,8 @@ type Config struct {
 	// PerProvider bounds those of them at one provider.
 	PerProvider int
 	// Imports bounds the pieces of one blob that this node brings into its zone at a time, ImportWindow those out of one zone
-	// before it is known what its pipe carries: while imports take no more than ImportTime, or ImportTrips round trips
-	// where that is more, the window grows, from twice that on it shrinks. One over a cold connection takes
+	// before it is known what its pipe carries: while imports take no more than ImportTime, ImportTrips round trips or the
+	// time of a piece of the own zone, whichever is most, the window grows, from twice that on it shrinks. One over a cold connection takes
 	// some ten trips, one over a warm one two.
 	Imports, ImportWindow int
 	ImportTime            time.Duration

@@ -112,14 +112,15 @@ func (b *blob) openStripe(u uint32) bool {
 }
 
 // claimStripes claims what this node fetches next: where a local reader is blocked; then the stripes that
-// rendezvous hashing gives it, in order; then, with nothing else to do, the last that nobody holds.
+// rendezvous hashing gives it, in order; then, with nothing else to do, the last that nobody holds. Where others bring in
+// stripes too it claims none before it can begin it: what is merely held nobody else can begin.
 func (c *Core) claimStripes(b *blob, group []*member) {
 	room := c.cfg.Fetches * int(c.cfg.RunBytes/(int64(b.perStripe)*b.layout.PieceSize))
 	if len(group) > 1 {
-		room = max(room/2, 2)
+		room = c.cfg.Fetches - len(b.fetches)
 	}
 	if !c.discovered(b) {
-		room = 1
+		room = min(room, 1)
 	}
 	for u := range b.stripes {
 		if s := b.stripes[u].state; s == pending || s == granted && b.openStripe(uint32(u)) {

@@ -131,7 +131,7 @@ func (c *Core) imported(b *blob, m *member, took time.Duration) {
 		s.took = took
 	}
 	s.took += (took - s.took) * 3 / 10
-	good := max(c.cfg.ImportTime, time.Duration(c.cfg.ImportTrips)*m.RTT)
+	good := max(c.cfg.ImportTime, time.Duration(c.cfg.ImportTrips)*m.RTT, c.pieceTime)
 	switch {
 	case took <= good:
 		s.window = min(s.window+0.5/max(s.window, 0.5), float64(c.cfg.Imports))

@@ -88,7 +88,9 @@ func (o *slots) after(t rapid.TB, c *Core, ev Event, acts []Action) {
 		case RefusePiece:
 			o.bounce(t, c, a)
 		case Quarantine:
-			o.leave(a.Peer)
+			if a.Refuse {
+				o.leave(a.Peer)
+			}
 		}
 	}
 	if slices.ContainsFunc(o.queue, func(q waiting) bool { return q.gone || q.told }) {
