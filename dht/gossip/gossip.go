@@ -36,7 +36,8 @@ type Config struct {
 	DataHost string
 	// DataPort is the TCP port that serves pieces.
 	DataPort uint16
-	// Interval between two presence messages, jittered by a fifth. Default 10 s.
+	// Interval between two presence messages while the members known are few, jittered by a fifth; with n members it is
+	// n/20 times as long if that is more. Default 10 s.
 	Interval time.Duration
 	// Relays is the number of members of a zone, besides its seeds, that join the backbone. Default 4.
 	Relays int
@@ -82,6 +83,7 @@ type Gossip struct {
 	zone     *pubsub.Topic
 	zoneSub  *pubsub.Subscription
 	backbone *pubsub.Topic
+	traffic  traffic
 
 	greetings chan network.Conn // connections that this node dialed and has not greeted
 	hellos    sync.WaitGroup    // handlers of inbound hello streams
@@ -92,7 +94,7 @@ type Gossip struct {
 
 	// inbound counts what neighbours forward; the validators use it, concurrently.
 	limitMu sync.Mutex
-	limits  map[peer.ID]*rate.Limiter
+	limits  map[peer.ID]*neighbour
 
 	// mu guards all below; nothing blocks while it is held.
 	mu       sync.Mutex
@@ -103,7 +105,7 @@ type Gossip struct {
 	relay    bool
 	closed   bool     // no more hello handlers
 	events   []event  // for the callbacks
-	queue    []item   // announcements of this node, to be flushed
+	queue    []queued // announcements of this node, to be flushed
 	delayed  []repeat // messages to be told in another topic
 }
 
@@ -132,7 +134,7 @@ func New(h host.Host, cfg Config) (*Gossip, error) {
 		cfg: cfg, host: h, self: h.ID(),
 		greetings:  make(chan network.Conn, 1024),
 		wakeEvents: make(chan struct{}, 1), wakeFlush: make(chan struct{}, 1), wakeTell: make(chan struct{}, 1),
-		limits: make(map[peer.ID]*rate.Limiter),
+		limits: make(map[peer.ID]*neighbour),
 		table:  table{self: h.ID(), members: make(map[peer.ID]*member)},
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -147,7 +149,9 @@ func New(h host.Host, cfg Config) (*Gossip, error) {
 
 func (g *Gossip) join(ctx context.Context) error {
 	params := pubsub.DefaultGossipSubParams()
-	params.D, params.Dlo, params.Dhi, params.Dout, params.Dscore, params.Dlazy = 4, 3, 8, 1, 3, 4
+	params.D, params.Dlo, params.Dhi, params.Dout, params.Dscore = 4, 3, 6, 1, 3
+	// Lists of what was told go to two neighbours outside of the mesh, however many there are, twice.
+	params.Dlazy, params.GossipFactor, params.HistoryGossip = 2, 0, 2
 	ps, err := pubsub.NewGossipSub(ctx, g.host,
 		pubsub.WithGossipSubParams(params),
 		pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign),
@@ -155,11 +159,12 @@ func (g *Gossip) join(ctx context.Context) error {
 		pubsub.WithMessageIdFn(messageID),
 		pubsub.WithMaxMessageSize(64<<10), // of a frame with several messages and control data
 		pubsub.WithPeerOutboundQueueSize(128),
+		pubsub.WithRawTracer(&g.traffic),
 	)
 	if err != nil {
 		return err
 	}
-	names := [...]string{"/meshd/2/zone/" + g.cfg.Zone, "/meshd/2/backbone"}
+	names := [...]string{"/meshd/3/zone/" + g.cfg.Zone, "/meshd/3/backbone"}
 	var topics [2]*pubsub.Topic
 	for i, name := range names {
 		if err := ps.RegisterTopicValidator(name, g.validate, pubsub.WithValidatorInline(true)); err != nil {
@@ -179,29 +184,34 @@ func messageID(m *pb.Message) string {
 	h.Write([]byte(m.GetTopic()))
 	h.Write([]byte{0})
 	h.Write(m.GetData())
-	return string(h.Sum(nil)[:20])
+	return string(h.Sum(nil)[:16])
 }
 
 // validate decides whether a message is forwarded and handed in. It runs on pubsub's workers.
 func (g *Gossip) validate(_ context.Context, from peer.ID, m *pubsub.Message) pubsub.ValidationResult {
 	msg, err := decode(m.GetData())
 	if err != nil {
-		log.Debugw("gossip message rejected", "peer", from, "err", err)
+		if g.neighbour(from).complaints.Allow() {
+			log.Warnw("gossip message rejected", "peer", from, "err", err)
+		}
 		return pubsub.ValidationReject
 	}
-	if from != g.self && !g.limiter(from).Allow() {
+	if from != g.self && !g.neighbour(from).messages.Allow() {
 		return pubsub.ValidationIgnore
 	}
 	m.ValidatorData = msg
 	return pubsub.ValidationAccept
 }
 
-func (g *Gossip) limiter(p peer.ID) *rate.Limiter {
+// neighbour bounds what one peer may forward, and how often the log names it for nonsense.
+type neighbour struct{ messages, complaints *rate.Limiter }
+
+func (g *Gossip) neighbour(p peer.ID) *neighbour {
 	g.limitMu.Lock()
 	defer g.limitMu.Unlock()
 	l := g.limits[p]
 	if l == nil {
-		l = rate.NewLimiter(100, 500)
+		l = &neighbour{messages: rate.NewLimiter(100, 500), complaints: rate.NewLimiter(rate.Every(time.Minute), 1)}
 		g.limits[p] = l
 	}
 	return l
@@ -262,6 +272,42 @@ func (g *Gossip) Members() []Member {
 	return out
 }
 
+// Stats returns what was counted so far.
+func (g *Gossip) Stats() Stats { return g.traffic.stats() }
+
+// Count returns the number of members known of all zones, this node among them.
+func (g *Gossip) Count() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.table.members) + 1
+}
+
+// Near reports whether a peer is known as a member of this node's zone.
+func (g *Gossip) Near(id peer.ID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.near(id)
+}
+
+// Place returns how many members of this node's zone come before it for a blob, in an order that all who know the same
+// members compute alike, and how many members the zone has, this node among them.
+func (g *Gossip) Place(d digest.Digest) (before, of int) {
+	key := weightKey(string(d))
+	mine := weight(key, g.self)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	of = 1
+	for id, m := range g.table.members {
+		if m.Zone == g.cfg.Zone {
+			of++
+			if weight(key, id) > mine {
+				before++
+			}
+		}
+	}
+	return before, of
+}
+
 // Relay reports whether this node is on the backbone: it is a seed or one of its zone's relays.
 func (g *Gossip) Relay() bool {
 	g.mu.Lock()
@@ -273,9 +319,8 @@ func (g *Gossip) Relay() bool {
 func (g *Gossip) presence() presence {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.seq = max(g.seq+1, uint64(time.Now().UnixMilli()))
 	p := presence{
-		ID: g.self, Seq: g.seq, Zone: g.cfg.Zone, Inferred: g.cfg.Inferred, Seed: g.cfg.Seed, Relay: g.relay || g.cfg.Seed,
+		ID: g.self, Seq: g.nextSeq(), Every: g.every(), Zone: g.cfg.Zone, Inferred: g.cfg.Inferred, Seed: g.cfg.Seed, Relay: g.relay || g.cfg.Seed,
 		DataHost: g.cfg.DataHost, DataPort: g.cfg.DataPort,
 	}
 	if g.cfg.Coordinate != nil {
@@ -291,15 +336,31 @@ func (g *Gossip) presence() presence {
 	return p
 }
 
+// nextSeq returns the number of a message of this node; mu is held.
+func (g *Gossip) nextSeq() uint64 {
+	g.seq = max(g.seq+1, uint64(time.Now().UnixMilli()))
+	return g.seq
+}
+
+// presencePerInterval is the number of presence messages that all members known send within Interval at most.
+const presencePerInterval = 20
+
+// every returns the time between two presence messages of this node: longer the more members there are, so that what
+// reaches a node in a second stays the same; mu is held.
+func (g *Gossip) every() time.Duration {
+	n := time.Duration(len(g.table.members) + 1)
+	return min(max(g.cfg.Interval, n*g.cfg.Interval/presencePerInterval), maxEvery).Truncate(time.Millisecond)
+}
+
 // Announce tells the zone, and by its relays the other zones, that this node holds a blob, or that it is importing
-// it. It returns at once; what the zone has heard often enough already is not repeated.
+// it. It returns at once; what the zone has heard often enough already, or hears within a second, is not repeated.
 func (g *Gossip) Announce(d digest.Digest, holding bool) {
 	if !sendable(d) {
 		return
 	}
 	g.mu.Lock()
 	if len(g.queue) < maxBlobs {
-		g.queue = append(g.queue, item{Digest: d, Holding: holding})
+		g.queue = append(g.queue, queued{item{Digest: d, Holding: holding}, time.Now().Add(g.turn(d))})
 	}
 	g.mu.Unlock()
 	wake(g.wakeFlush)

@@ -16,12 +16,13 @@ import (
 )
 
 const (
-	helloProtocol = "/meshd/hello/2"
+	helloProtocol = "/meshd/hello/3"
 	helloTimeout  = 10 * time.Second
 	helloTries    = 3
-	helloLimit    = 32 // greetings at once
+	helloLimit    = 32       // greetings at once
+	maxAge        = 4 * 3600 // of a roster entry, in seconds: more than the longest patience
 	maxHello      = 64 << 10
-	maxRoster     = 128
+	maxRoster     = 256
 	rosterRemote  = 48 // of these, kept for other zones
 )
 
@@ -66,7 +67,7 @@ func decodeHello(b []byte) (hello, error) {
 		return hello{}, err
 	}
 	for range r.uvarint("roster", maxRoster) {
-		e := rosterEntry{age: time.Duration(r.uvarint("age", 3600)) * time.Second}
+		e := rosterEntry{age: time.Duration(r.uvarint("age", maxAge)) * time.Second}
 		if e.presence, err = next(); err != nil {
 			return hello{}, err
 		}
@@ -241,12 +242,12 @@ func (g *Gossip) met(h hello) {
 	h.self.Addrs = g.cfg.AddrFilter(h.self.Addrs)
 	v := g.table.apply(h.self, isConnected, now, 0)
 	g.tellOf(h.self.ID, v)
-	if v == changed {
-		wake(g.wakeTell) // our streams to it are new, or we are
+	if v == changed && len(g.table.members) <= presencePerInterval {
+		wake(g.wakeTell) // our streams to it are new, or we are; a large mesh knows of us by then
 	}
 	for _, e := range h.roster {
 		age := e.age
-		if e.Leaving || age > g.cfg.Interval*7/2 {
+		if e.Leaving || age > e.patience() {
 			continue
 		}
 		e.Addrs = g.cfg.AddrFilter(e.Addrs)
@@ -261,7 +262,7 @@ func (g *Gossip) roster(to peer.ID) []rosterEntry {
 	defer g.mu.Unlock()
 	var near, far []rosterEntry
 	for id, m := range g.table.members { // map order is the random choice
-		e := rosterEntry{presence: m.presence, age: min(now.Sub(m.heard).Truncate(time.Second), time.Hour)}
+		e := rosterEntry{presence: m.presence, age: min(now.Sub(m.heard).Truncate(time.Second), maxAge*time.Second)}
 		if m.direct {
 			e.age = 0
 		}

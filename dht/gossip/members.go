@@ -88,9 +88,9 @@ func (t *table) apply(p presence, direct bool, now time.Time, age time.Duration)
 	if m.direct && !direct {
 		// Hearsay may refresh what the member said itself and tell of its turn as a relay and where it moved to in
 		// the space of coordinates, no more.
-		seq, relay, coord := p.Seq, p.Relay, p.Coord
+		seq, every, relay, coord := p.Seq, p.Every, p.Relay, p.Coord
 		p = m.presence
-		p.Seq, p.Relay, p.Coord = seq, relay, coord
+		p.Seq, p.Every, p.Relay, p.Coord = seq, every, relay, coord
 	}
 	if near(old.Coord, p.Coord) {
 		p.Coord = old.Coord // so that small moves add up to one that is told
@@ -109,11 +109,17 @@ func same(a, b presence) bool {
 		slices.EqualFunc(a.Addrs, b.Addrs, func(x, y ma.Multiaddr) bool { return x.Equal(y) })
 }
 
-// expire removes those who were not heard since the limit, but for the connected.
-func (t *table) expire(limit time.Time, connected func(peer.ID) bool) []peer.ID {
+// silence is how many of its own intervals a member may be silent.
+const silence = 3.5
+
+// patience is how long a member is believed to be there after a presence.
+func (p presence) patience() time.Duration { return time.Duration(silence * float64(p.Every)) }
+
+// expire removes those who were silent for too long, but for the connected.
+func (t *table) expire(now time.Time, connected func(peer.ID) bool) []peer.ID {
 	var gone []peer.ID
 	for id, m := range t.members {
-		if m.heard.Before(limit) && !connected(id) {
+		if now.Sub(m.heard) > m.patience() && !connected(id) {
 			delete(t.members, id)
 			gone = append(gone, id)
 		}
@@ -154,4 +160,21 @@ func (t *table) isContact(id peer.ID) bool {
 func rank(zone string, id peer.ID) uint64 {
 	sum := sha256.Sum256([]byte("meshd/relay\x00" + zone + "\x00" + string(id)))
 	return binary.BigEndian.Uint64(sum[:])
+}
+
+// weightKey and weight are a rendezvous hash that costs nanoseconds, for choices that are made over all members again
+// and again. It is FNV-1a with the finaliser of SplitMix64, the same on every node; nobody gains by a high rank.
+func weightKey(s string) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * 1099511628211
+	}
+	return h
+}
+
+func weight(key uint64, id peer.ID) uint64 {
+	x := key ^ weightKey(string(id))
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
 }

@@ -88,10 +88,11 @@ func TestCoordinatesInTheTable(t *testing.T) {
 func TestTableExpires(t *testing.T) {
 	now := time.Unix(1000, 0)
 	tab := table{self: testID(0), members: make(map[peer.ID]*member)}
-	tab.apply(presence{ID: testID(1), Zone: "a"}, false, now, 0)
-	tab.apply(presence{ID: testID(2), Zone: "a"}, false, now, 30*time.Second)
-	tab.apply(presence{ID: testID(3), Zone: "a"}, true, now, 30*time.Second)
-	gone := tab.expire(now.Add(-20*time.Second), func(id peer.ID) bool { return id == testID(3) })
+	tab.apply(presence{ID: testID(1), Zone: "a", Every: 10 * time.Second}, false, now, 34*time.Second)
+	tab.apply(presence{ID: testID(2), Zone: "a", Every: 10 * time.Second}, false, now, 36*time.Second)
+	tab.apply(presence{ID: testID(3), Zone: "a", Every: 10 * time.Second}, true, now, 36*time.Second)
+	tab.apply(presence{ID: testID(4), Zone: "a", Every: 20 * time.Second}, false, now, 36*time.Second) // of a larger mesh
+	gone := tab.expire(now, func(id peer.ID) bool { return id == testID(3) })
 	if want := []peer.ID{testID(2)}; !slices.Equal(gone, want) {
 		t.Errorf("expired %v, want %v", gone, want)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
@@ -20,6 +21,7 @@ const (
 	maxAddrs   = 8
 	maxAddr    = 256 // bytes of one multiaddr
 	maxItems   = 64
+	maxEvery   = time.Hour // between two presence messages
 )
 
 const (
@@ -41,7 +43,8 @@ var errMalformed = errors.New("malformed gossip message")
 // presence is what a node says of itself.
 type presence struct {
 	ID       peer.ID
-	Seq      uint64 // grows with each; Unix milliseconds, so that it grows over restarts too
+	Seq      uint64        // grows with each; Unix milliseconds, so that it grows over restarts too
+	Every    time.Duration // until the next one, in whole milliseconds, not counting jitter
 	Zone     string
 	Inferred bool // nobody gave it the zone: it found out by itself, or has not yet
 	Seed     bool
@@ -56,6 +59,7 @@ type presence struct {
 // have says that a node holds blobs, or that they are on the way into its zone.
 type have struct {
 	ID    peer.ID
+	Seq   uint64 // as in presence: what is said again is another message
 	Zone  string
 	Items []item
 }
@@ -70,6 +74,7 @@ func (p presence) encode() []byte {
 	b := []byte{kindPresence}
 	b = appendBytes(b, string(p.ID))
 	b = binary.AppendUvarint(b, p.Seq)
+	b = binary.AppendUvarint(b, uint64(p.Every/time.Millisecond))
 	var flags byte
 	for _, f := range []struct {
 		on  bool
@@ -102,6 +107,7 @@ func (p presence) encode() []byte {
 func (h have) encode() []byte {
 	b := []byte{kindHave}
 	b = appendBytes(b, string(h.ID))
+	b = binary.AppendUvarint(b, h.Seq)
 	b = appendBytes(b, h.Zone)
 	b = binary.AppendUvarint(b, uint64(len(h.Items)))
 	for _, it := range h.Items {
@@ -213,6 +219,7 @@ func (r *reader) zone() string {
 
 func (r *reader) presence() presence {
 	p := presence{ID: r.peerID(), Seq: r.uvarint("seq", 1<<63)}
+	p.Every = time.Duration(r.uvarint("interval", uint64(maxEvery/time.Millisecond))) * time.Millisecond
 	flags := r.byte("flags")
 	if flags&^flagsKnown != 0 {
 		r.fail("flags")
@@ -240,7 +247,7 @@ func (r *reader) presence() presence {
 }
 
 func (r *reader) have() have {
-	h := have{ID: r.peerID(), Zone: r.zone()}
+	h := have{ID: r.peerID(), Seq: r.uvarint("seq", 1<<63), Zone: r.zone()}
 	n := r.uvarint("items", maxItems)
 	if n == 0 {
 		r.fail("items")

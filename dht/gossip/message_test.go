@@ -6,6 +6,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
@@ -22,7 +23,7 @@ func testDigest(s string) digest.Digest { return digest.FromString(s) }
 
 func fullPresence() presence {
 	return presence{
-		ID: testID(1), Seq: 1764000000000, Zone: "dc-1", Seed: true, Relay: true, DataHost: "10.0.0.7", DataPort: 65004,
+		ID: testID(1), Seq: 1764000000000, Every: 12500 * time.Millisecond, Zone: "dc-1", Seed: true, Relay: true, DataHost: "10.0.0.7", DataPort: 65004,
 		Inferred: true, Coord: &Coordinate{Vec: [Dimensions]float32{0.001, -0.02}, Height: 1e-5, Error: 0.25},
 		Addrs: []ma.Multiaddr{
 			ma.StringCast("/ip4/10.0.0.7/tcp/65003"), ma.StringCast("/ip6/2001:db8::1/tcp/65003"),
@@ -34,6 +35,7 @@ func genPresence(t *rapid.T) presence {
 	p := presence{
 		ID:       testID(rapid.IntRange(0, 65535).Draw(t, "id")),
 		Seq:      rapid.Uint64Range(0, 1<<63).Draw(t, "seq"),
+		Every:    time.Duration(rapid.IntRange(0, int(maxEvery/time.Millisecond)).Draw(t, "every")) * time.Millisecond,
 		Zone:     rapid.StringMatching(`[a-z0-9._-]{1,63}`).Draw(t, "zone"),
 		Seed:     rapid.Bool().Draw(t, "seed"),
 		Relay:    rapid.Bool().Draw(t, "relay"),
@@ -57,7 +59,7 @@ func genPresence(t *rapid.T) presence {
 }
 
 func genHave(t *rapid.T) have {
-	h := have{ID: testID(rapid.IntRange(0, 65535).Draw(t, "id")), Zone: rapid.StringMatching(`[a-z0-9._-]{1,63}`).Draw(t, "zone")}
+	h := have{ID: testID(rapid.IntRange(0, 65535).Draw(t, "id")), Seq: rapid.Uint64Range(0, 1<<63).Draw(t, "seq"), Zone: rapid.StringMatching(`[a-z0-9._-]{1,63}`).Draw(t, "zone")}
 	for range rapid.IntRange(1, maxItems).Draw(t, "items") {
 		alg := rapid.SampledFrom([]digest.Algorithm{digest.SHA256, digest.SHA512}).Draw(t, "algorithm")
 		h.Items = append(h.Items, item{

@@ -3,16 +3,19 @@ package gossip
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 )
 
 const (
 	housekeeping = time.Second            // expiry, election of relays
+	earlyTells   = 3                      // presences at the shortest interval, by a newcomer
 	relayGrace   = 30 * time.Second       // on the backbone after another took the turn
 	rankDelay    = 150 * time.Millisecond // between two relays that could tell the same
 )
@@ -45,6 +48,7 @@ func (g *Gossip) tick(ctx context.Context) error {
 	beat := time.NewTicker(housekeeping)
 	defer beat.Stop()
 	tell, next := time.NewTimer(0), time.Now()
+	early := earlyTells
 	defer tell.Stop()
 	for {
 		select {
@@ -60,6 +64,9 @@ func (g *Gossip) tick(ctx context.Context) error {
 		case <-tell.C:
 			g.tellPresence(ctx)
 			wait := jitter(g.cfg.Interval)
+			if early--; early < 0 {
+				wait = g.untilPresence()
+			}
 			next = time.Now().Add(wait)
 			tell.Reset(wait)
 			continue
@@ -70,6 +77,13 @@ func (g *Gossip) tick(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// untilPresence returns the time to the next presence.
+func (g *Gossip) untilPresence() time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return jitter(g.every())
 }
 
 func (g *Gossip) tellPresence(ctx context.Context) {
@@ -88,10 +102,9 @@ func (g *Gossip) expire() {
 	isConnected := func(id peer.ID) bool {
 		return g.host.Network().Connectedness(id) == network.Connected
 	}
-	limit := time.Now().Add(-g.cfg.Interval * 7 / 2)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, id := range g.table.expire(limit, isConnected) {
+	for _, id := range g.table.expire(time.Now(), isConnected) {
 		g.emit(event{lost: id})
 	}
 }
@@ -219,31 +232,80 @@ func (g *Gossip) flush(ctx context.Context) error {
 			continue
 		case <-timer.C:
 		}
-		g.flushQueue(ctx)
-		timer.Reset(g.flushDelayed(ctx))
+		timer.Reset(max(gather, min(g.flushQueue(ctx), g.flushDelayed(ctx))))
 	}
 }
 
-// flushQueue tells this node's own announcements in the zone and, on a relay, on the backbone.
-func (g *Gossip) flushQueue(ctx context.Context) {
-	for {
-		g.mu.Lock()
-		n := min(len(g.queue), maxItems)
-		items := g.queue[:n]
-		g.queue = g.queue[n:]
-		if len(g.queue) == 0 {
-			g.queue = nil
-		}
-		across := g.relay || g.cfg.Seed
-		g.mu.Unlock()
-		if n == 0 {
-			return
-		}
-		g.publishHave(ctx, have{ID: g.self, Zone: g.cfg.Zone, Items: items}, false, 3)
-		if across {
-			g.publishHave(ctx, have{ID: g.self, Zone: g.cfg.Zone, Items: items}, true, 1)
+// queued is an announcement of this node that waits for its turn.
+type queued struct {
+	item
+	at time.Time
+}
+
+const (
+	tellers   = 3                     // members of a zone that tell it of a blob and state
+	turnDelay = 50 * time.Millisecond // between two groups of as many
+	lastTurn  = 20                    // the group in which all others are
+)
+
+// turn returns how long this node waits before it tells of a blob: if many of a zone are about to say the same, those
+// highest in rank for it say it at once, and the others hear it before it is their turn. mu is held.
+func (g *Gossip) turn(d digest.Digest) time.Duration {
+	key := weightKey(string(d))
+	mine, above := weight(key, g.self), 0
+	for id, m := range g.table.members {
+		if m.Zone == g.cfg.Zone && weight(key, id) > mine {
+			if above++; above == tellers*lastTurn {
+				break
+			}
 		}
 	}
+	return time.Duration(above/tellers) * turnDelay
+}
+
+// flushQueue tells this node's own announcements in the zone and, on a relay, on the backbone. It returns the wait for
+// the next that is due.
+func (g *Gossip) flushQueue(ctx context.Context) time.Duration {
+	now := time.Now()
+	due, wait := g.takeQueued(now)
+	g.mu.Lock()
+	across := g.relay || g.cfg.Seed
+	g.mu.Unlock()
+	for items := range slices.Chunk(due, maxItems) {
+		h := have{ID: g.self, Zone: g.cfg.Zone, Items: items}
+		g.publishHave(ctx, h, false)
+		if across {
+			g.publishHave(ctx, h, true)
+		}
+	}
+	return wait
+}
+
+// takeQueued takes the announcements that are due, and returns the wait for the next.
+func (g *Gossip) takeQueued(now time.Time) (due []item, wait time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	wait = time.Hour
+	rest := g.queue[:0]
+	for _, q := range g.queue {
+		switch {
+		case q.at.After(now):
+			rest = append(rest, q)
+			wait = min(wait, q.at.Sub(now))
+		case !q.Holding || g.holdings.recent(q.Digest, now, g.near) < tellers:
+			due = append(due, q.item)
+		}
+	}
+	if g.queue = rest; len(rest) == 0 {
+		g.queue = nil
+	}
+	return due, wait
+}
+
+// near reports whether a member is of this zone; mu is held.
+func (g *Gossip) near(id peer.ID) bool {
+	m := g.table.members[id]
+	return m != nil && m.Zone == g.cfg.Zone
 }
 
 // flushDelayed tells across what is due and returns the wait for the next.
@@ -265,15 +327,11 @@ func (g *Gossip) flushDelayed(ctx context.Context) time.Duration {
 	g.delayed = rest
 	g.mu.Unlock()
 	for _, r := range due {
-		topic := g.zone
-		if r.backbone {
-			topic = g.backbone
-		}
 		switch {
 		case r.have != nil:
-			g.publishHave(ctx, *r.have, r.backbone, 1)
+			g.publishHave(ctx, *r.have, r.backbone)
 		default:
-			if err := topic.Publish(ctx, r.data); err != nil && ctx.Err() == nil {
+			if err := g.topic(r.backbone).Publish(ctx, r.data); err != nil && ctx.Err() == nil {
 				log.Debugw("presence not repeated", "err", err)
 			}
 		}
@@ -281,8 +339,24 @@ func (g *Gossip) flushDelayed(ctx context.Context) time.Duration {
 	return wait
 }
 
-// publishHave sends the items that the topic has heard fewer than limit times.
-func (g *Gossip) publishHave(ctx context.Context, h have, backbone bool, limit int) {
+func (g *Gossip) topic(backbone bool) *pubsub.Topic {
+	if backbone {
+		return g.backbone
+	}
+	return g.zone
+}
+
+// publishHave sends the items that the topic has not heard often enough: its own zone a few times, others and the
+// backbone once. What nobody was there to hear does not count as said.
+func (g *Gossip) publishHave(ctx context.Context, h have, backbone bool) {
+	topic := g.topic(backbone)
+	if len(topic.ListPeers()) == 0 {
+		return
+	}
+	limit := 1
+	if h.ID == g.self && !backbone {
+		limit = tellers
+	}
 	now := time.Now()
 	var items []item
 	g.mu.Lock()
@@ -293,15 +367,14 @@ func (g *Gossip) publishHave(ctx context.Context, h have, backbone bool, limit i
 			items = append(items, it)
 		}
 	}
+	if h.ID == g.self {
+		h.Seq = g.nextSeq()
+	}
 	g.mu.Unlock()
 	if len(items) == 0 {
 		return
 	}
 	h.Items = items
-	topic := g.zone
-	if backbone {
-		topic = g.backbone
-	}
 	if err := topic.Publish(ctx, h.encode()); err != nil && ctx.Err() == nil {
 		log.Warnw("announcement not sent", "err", err)
 	}
