@@ -68,8 +68,8 @@ func tcpHosts(t *testing.T, n int) []host.Host {
 	return out
 }
 
-// table runs a DHT node on each host, all connected to the first and to their neighbour.
-func table(t *testing.T, hosts []host.Host, config func(i int) Config) []*DHT {
+// start runs a DHT node on each host, all connected to the first and to their neighbour.
+func start(t *testing.T, hosts []host.Host, config func(i int) Config) []*DHT {
 	t.Helper()
 	var out []*DHT
 	for i, h := range hosts {
@@ -124,13 +124,25 @@ func find(t *testing.T, d *DHT, blob digest.Digest) []peer.ID {
 	return slices.Compact(got)
 }
 
+// crowd is a fixed place among members.
+type crowd struct {
+	count, before, of int
+	near              []peer.ID
+}
+
+func (c crowd) Count() int                     { return c.count }
+func (c crowd) Place(digest.Digest) (int, int) { return c.before, c.of }
+func (c crowd) Near(id peer.ID) bool           { return slices.Contains(c.near, id) }
+
 func zoned(zones int) func(int) Config {
-	return func(i int) Config { return Config{Zone: fmt.Sprint("z", i%zones), Stagger: 50 * time.Millisecond} }
+	return func(i int) Config {
+		return Config{Zone: fmt.Sprint("z", i%zones), Stagger: 50 * time.Millisecond, Members: crowd{before: 3, of: 8}}
+	}
 }
 
 func TestFindOverRealHosts(t *testing.T) {
 	hosts := tcpHosts(t, 8)
-	nodes := table(t, hosts, zoned(2))
+	nodes := start(t, hosts, zoned(2))
 	waitPeers(t, nodes, 3)
 	zoneOnly, everywhere := digest.FromString("zone only"), digest.FromString("everywhere")
 	if err := nodes[2].Provide(t.Context(), zoneOnly, false); err != nil {
@@ -177,7 +189,7 @@ func waitPeers(t *testing.T, nodes []*DHT, n int) {
 }
 
 func TestFindEndsWithItsContext(t *testing.T) {
-	nodes := table(t, tcpHosts(t, 3), zoned(1))
+	nodes := start(t, tcpHosts(t, 3), zoned(1))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := nodes[0].Find(ctx, digest.FromString("x"), func([]peer.AddrInfo) {}); !errors.Is(err, context.Canceled) {
@@ -187,7 +199,7 @@ func TestFindEndsWithItsContext(t *testing.T) {
 
 func TestAddrFilter(t *testing.T) {
 	hosts := tcpHosts(t, 3)
-	nodes := table(t, hosts, func(i int) Config {
+	nodes := start(t, hosts, func(i int) Config {
 		c := Config{Zone: "a"}
 		if i == 2 {
 			c.AddrFilter = func([]multiaddr.Multiaddr) []multiaddr.Multiaddr { return nil }
@@ -234,7 +246,7 @@ func simHosts(t *testing.T, n int) []host.Host {
 func TestRecordsOutliveTheirValidityAndEndAfterWithdraw(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const ttl = 10 * time.Minute
-		nodes := table(t, simHosts(t, 6), func(int) Config { return Config{Zone: "a", RecordTTL: ttl} })
+		nodes := start(t, simHosts(t, 6), func(int) Config { return Config{Zone: "a", RecordTTL: ttl} })
 		time.Sleep(10 * time.Second)
 		kept, dropped := digest.FromString("kept"), digest.FromString("dropped")
 		for _, d := range []digest.Digest{kept, dropped} {
@@ -259,13 +271,13 @@ func TestRecordsOutliveTheirValidityAndEndAfterWithdraw(t *testing.T) {
 func TestProvideAloneIsPlacedWhenOthersCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hosts := simHosts(t, 4)
-		alone := table(t, hosts[:1], func(int) Config { return Config{Zone: "a"} })
+		alone := start(t, hosts[:1], func(int) Config { return Config{Zone: "a"} })
 		d := digest.FromString("early")
 		if err := alone[0].Provide(t.Context(), d, true); err != nil {
 			t.Fatalf("alone: %v", err)
 		}
 		time.Sleep(time.Minute)
-		others := table(t, hosts[1:], func(int) Config { return Config{Zone: "a"} })
+		others := start(t, hosts[1:], func(int) Config { return Config{Zone: "a"} })
 		for _, h := range hosts[1:] {
 			if err := h.Connect(t.Context(), peer.AddrInfo{ID: hosts[0].ID(), Addrs: hosts[0].Addrs()}); err != nil {
 				t.Fatal(err)
@@ -279,39 +291,13 @@ func TestProvideAloneIsPlacedWhenOthersCome(t *testing.T) {
 	})
 }
 
-func TestPopularBlobHasFewRecords(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const enough = 4
-		nodes := table(t, simHosts(t, 12), func(i int) Config {
-			return Config{Zone: "a", Seed: i == 11, ZoneAnnouncers: enough, BucketSize: 12}
-		})
-		time.Sleep(10 * time.Second)
-		d := digest.FromString("popular")
-		for _, n := range nodes { // each looks for it, gets it, holds it
-			find(t, n, d)
-			if err := n.Provide(t.Context(), d, false); err != nil {
-				t.Fatal(err)
-			}
-		}
-		announcers := 0
-		for _, n := range nodes {
-			n.own.mu.Lock()
-			announcers += len(n.own.keys)
-			n.own.mu.Unlock()
-		}
-		if want := enough + 1; announcers != want {
-			t.Errorf("%d nodes announce, want %d and the seed", announcers, enough)
-		}
-	})
-}
-
 func TestOwnRecordsRetryAndSerialise(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var placed []time.Duration
 		start := time.Now()
 		fail := true
-		o := newOwnRecords(time.Hour, func(context.Context, cid.Cid, bool) error {
+		o := newOwnRecords(time.Hour, func(context.Context, cid.Cid) error {
 			mu.Lock()
 			defer mu.Unlock()
 			placed = append(placed, time.Since(start))
@@ -319,12 +305,12 @@ func TestOwnRecordsRetryAndSerialise(t *testing.T) {
 				return errors.New("no")
 			}
 			return nil
-		})
+		}, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- o.run(ctx) }()
 		d := digest.FromString("x")
-		if err := o.provide(ctx, d, globalKey(d)); err == nil {
+		if err := o.provide(ctx, record{key: globalKey(d), blob: d, always: true}, 0); err == nil {
 			t.Error("the failure of the first placement is not told")
 		}
 		time.Sleep(2 * time.Minute)
@@ -340,7 +326,7 @@ func TestOwnRecordsRetryAndSerialise(t *testing.T) {
 			t.Errorf("%d placements in six hours, want one each 18 to 27 minutes", n)
 		}
 		mu.Unlock()
-		if err := o.provide(ctx, d, globalKey(d)); err != nil {
+		if err := o.provide(ctx, record{key: globalKey(d), blob: d, always: true}, 0); err != nil {
 			t.Error(err)
 		}
 		cancel()
@@ -351,9 +337,9 @@ func TestOwnRecordsRetryAndSerialise(t *testing.T) {
 }
 
 func TestNobodyInTheTableIsNoError(t *testing.T) {
-	o := newOwnRecords(time.Hour, func(context.Context, cid.Cid, bool) error { return kb.ErrLookupFailure })
+	o := newOwnRecords(time.Hour, func(context.Context, cid.Cid) error { return kb.ErrLookupFailure }, nil)
 	d := digest.FromString("x")
-	if err := o.provide(t.Context(), d, globalKey(d)); err != nil {
+	if err := o.provide(t.Context(), record{key: globalKey(d), blob: d, always: true}, 0); err != nil {
 		t.Errorf("got %v", err)
 	}
 	if r := o.keys[globalKey(d)]; r.retry == 0 {

@@ -7,11 +7,14 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// lookup asks for the providers of one key, tells them in batches as they come, and returns how many there were.
-func (d *DHT) lookup(ctx context.Context, key cid.Cid, tell func([]peer.AddrInfo)) int {
+// lookup asks for up to limit providers of one key, 0 for all, tells them in batches as they come, and returns how many
+// there were.
+func (d *DHT) lookup(ctx context.Context, key cid.Cid, limit int, tell func([]peer.AddrInfo)) int {
+	k, done := d.table.use()
+	defer done()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	ch := d.kad.FindProvidersAsync(ctx, key, d.cfg.ZoneAnnouncers)
+	ch := k.FindProvidersAsync(ctx, key, limit)
 	seen := make(map[peer.ID]bool)
 	for first := range ch {
 		var batch []peer.AddrInfo
@@ -43,4 +46,25 @@ func drain(ch <-chan peer.AddrInfo) []peer.AddrInfo {
 			return out
 		}
 	}
+}
+
+// enough reports whether so many others announce themselves under a record's key that this node need not.
+func (d *DHT) enough(ctx context.Context, r *record) bool {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	n, need, limit := 0, d.cfg.ZoneAnnouncers, d.cfg.ZoneAnnouncers+1 // one may be this node
+	if r.global {
+		need, limit = d.cfg.GlobalAnnouncers, 0
+	}
+	d.lookup(ctx, r.key, limit, func(found []peer.AddrInfo) {
+		for _, p := range found {
+			if !r.global || d.cfg.Members.Near(p.ID) {
+				n++
+			}
+		}
+		if n >= need {
+			cancel()
+		}
+	})
+	return n >= need
 }

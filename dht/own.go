@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -18,57 +19,66 @@ const (
 	provideTimeout = 20 * time.Second // one placement, lookup and stores
 	provideLimit   = 4                // placements at once
 	retryFirst     = 5 * time.Second  // after a placement that failed or found nobody; doubles
-	sawTTL         = 5 * time.Minute  // how long a count of holders seen in a lookup counts
-	sawMax         = 4096             // counts kept
 )
 
-// ownRecords are the records that this node keeps alive: each is placed again at 0.3 to 0.45 of its validity.
+// ownRecords are the records that this node keeps alive: each is placed again at 0.3 to 0.45 of its validity. Those that
+// others may make needless are looked at each time before: if there are enough of them, this node's is left to run out.
 type ownRecords struct {
 	ttl     time.Duration
-	place   func(context.Context, cid.Cid, bool) error
+	place   func(context.Context, cid.Cid) error
+	enough  func(context.Context, *record) bool
 	limit   *semaphore.Weighted
 	changed chan struct{} // capacity 1: the earliest record may be another one now
+
+	looks, placed, failed atomic.Int64 // looks at others' records, placements, those that failed
 
 	mu   sync.Mutex
 	keys map[cid.Cid]*record
 	due  dueHeap
-	seen map[digest.Digest]sighting
 }
 
-// record is one key that this node announces itself under. The lock of ownRecords guards it.
+// record is one key that this node announces itself under, or may. The lock of ownRecords guards what changes.
 type record struct {
-	key   cid.Cid
-	blob  digest.Digest
-	at    time.Time     // when it is placed next
-	retry time.Duration // the wait after the last failure, 0 after a success
-	index int           // in the heap, -1 while it is being placed
+	key    cid.Cid
+	blob   digest.Digest
+	global bool          // it is not the zone's key
+	always bool          // placed however many others there are
+	at     time.Time     // when it is placed next
+	retry  time.Duration // the wait after the last failure, 0 after a success
+	here   bool          // placed by this node within its validity, and not left to others since
+	index  int           // in the heap, -1 while it is being placed
 }
 
-type sighting struct {
-	n  int
-	at time.Time
-}
-
-func newOwnRecords(ttl time.Duration, place func(context.Context, cid.Cid, bool) error) *ownRecords {
+func newOwnRecords(ttl time.Duration, place func(context.Context, cid.Cid) error, enough func(context.Context, *record) bool) *ownRecords {
 	return &ownRecords{
-		ttl: ttl, place: place, limit: semaphore.NewWeighted(provideLimit), changed: make(chan struct{}, 1),
-		keys: make(map[cid.Cid]*record), seen: make(map[digest.Digest]sighting),
+		ttl: ttl, place: place, enough: enough, limit: semaphore.NewWeighted(provideLimit), changed: make(chan struct{}, 1),
+		keys: make(map[cid.Cid]*record),
 	}
 }
 
-// provide places a record now and keeps it. A record that is kept and fresh is left as it is.
-func (o *ownRecords) provide(ctx context.Context, blob digest.Digest, key cid.Cid) error {
+// provide keeps a record, and places it now if wait is 0. One that is kept and fresh is left as it is, unless it has
+// become one that is placed always.
+func (o *ownRecords) provide(ctx context.Context, want record, wait time.Duration) error {
 	o.mu.Lock()
-	r := o.keys[key]
+	r := o.keys[want.key]
 	switch {
 	case r == nil:
-		r = &record{key: key, blob: blob, index: -1}
-		o.keys[key] = r
-	case r.index < 0 || r.retry == 0 && !r.at.IsZero():
+		r = &want
+		r.index = -1
+		o.keys[r.key] = r
+	case r.index < 0 || wait > 0 || r.here && r.retry == 0:
+		r.always = r.always || want.always
 		o.mu.Unlock()
-		return nil // under way, or placed already
+		return nil // under way, placed already, or looked at when it is due
 	default:
+		r.always = r.always || want.always
 		heap.Remove(&o.due, r.index)
+	}
+	if wait > 0 {
+		r.at = time.Now().Add(wait)
+		o.push(r)
+		o.mu.Unlock()
+		return nil
 	}
 	o.mu.Unlock()
 	return o.renew(ctx, r)
@@ -78,25 +88,40 @@ func (o *ownRecords) withdraw(blob digest.Digest) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for key, r := range o.keys {
-		if r.blob != blob {
-			continue
-		}
-		delete(o.keys, key)
-		if r.index >= 0 {
-			heap.Remove(&o.due, r.index)
+		if r.blob == blob {
+			o.remove(key, r)
 		}
 	}
 }
 
-// renew places r, which is not in the heap, and puts it back.
+// remove forgets a record; mu is held.
+func (o *ownRecords) remove(key cid.Cid, r *record) {
+	delete(o.keys, key)
+	if r.index >= 0 {
+		heap.Remove(&o.due, r.index)
+	}
+}
+
+// renew places r, which is not in the heap, unless others are enough, and puts it back.
 func (o *ownRecords) renew(ctx context.Context, r *record) error {
+	o.mu.Lock()
+	always := r.always
+	o.mu.Unlock()
+	left := false
 	err := o.limit.Acquire(ctx, 1)
 	if err == nil {
 		err = func() error {
 			defer o.limit.Release(1)
 			ctx, cancel := context.WithTimeout(ctx, provideTimeout)
 			defer cancel()
-			return o.place(ctx, r.key, true)
+			if !always {
+				o.looks.Add(1)
+				if left = o.enough(ctx, r); left {
+					return nil
+				}
+			}
+			o.placed.Add(1)
+			return o.place(ctx, r.key)
 		}()
 	}
 	o.mu.Lock()
@@ -106,10 +131,11 @@ func (o *ownRecords) renew(ctx context.Context, r *record) error {
 	}
 	renewal := time.Duration((0.3 + 0.15*rand.Float64()) * float64(o.ttl))
 	if err != nil {
+		o.failed.Add(1)
 		r.retry = min(max(2*r.retry, retryFirst), renewal)
 		r.at = time.Now().Add(time.Duration((0.75 + 0.5*rand.Float64()) * float64(r.retry)))
 	} else {
-		r.retry = 0
+		r.retry, r.here = 0, !left
 		r.at = time.Now().Add(renewal)
 	}
 	o.push(r)
@@ -117,6 +143,20 @@ func (o *ownRecords) renew(ctx context.Context, r *record) error {
 		return nil // nobody else in the table
 	}
 	return err
+}
+
+// count returns the records that this node has placed, and those that it leaves to others.
+func (o *ownRecords) count() (placed, left int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, r := range o.keys {
+		if r.here {
+			placed++
+		} else {
+			left++
+		}
+	}
+	return placed, left
 }
 
 // push puts r into the heap; mu is held.
@@ -175,26 +215,6 @@ func (o *ownRecords) takeDue() *record {
 		return nil
 	}
 	return heap.Pop(&o.due).(*record)
-}
-
-// saw notes how many holders a lookup of the zone's key met.
-func (o *ownRecords) saw(blob digest.Digest, n int) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if len(o.seen) >= sawMax {
-		clear(o.seen) // it only saves announcements
-	}
-	o.seen[blob] = sighting{n: n, at: time.Now()}
-}
-
-// holders returns how many holders a recent lookup met, 0 if there was none.
-func (o *ownRecords) holders(blob digest.Digest) int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if s := o.seen[blob]; time.Since(s.at) < sawTTL {
-		return s.n
-	}
-	return 0
 }
 
 // dueHeap orders records by the time they are due.

@@ -109,8 +109,9 @@ type DHTConfig struct {
 
 // GossipConfig is presence and announcements.
 type GossipConfig struct {
-	// PresenceInterval is the time between two presence messages of a node, jittered by a fifth. A member is
-	// forgotten after 3.5 intervals of silence. Default 10 s.
+	// PresenceInterval is the time between two presence messages of a node that knows up to 20 members, jittered by a
+	// fifth; one that knows n sends them every n/20 intervals. A member is forgotten after 3.5 of its intervals of
+	// silence. Default 10 s.
 	PresenceInterval time.Duration
 }
 

@@ -284,7 +284,7 @@ func (n *node) openMesh() (err error) {
 	}
 	n.closeLater(n.gossip.Close)
 	n.dht, err = dht.New(n.host, dht.Config{
-		Zone: n.zone.name, Seed: n.cfg.Seed, RecordTTL: n.cfg.DHT.RecordTTL,
+		Zone: n.zone.name, Seed: n.cfg.Seed, Members: n.gossip, RecordTTL: n.cfg.DHT.RecordTTL,
 		AddrFilter: n.book.others, Bootstrap: n.connectedPeers,
 	})
 	if err != nil {
