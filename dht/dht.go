@@ -93,6 +93,7 @@ type DHT struct {
 	own     *ownRecords
 	asked   requests
 	lookups atomic.Int64
+	looks   atomic.Int64
 }
 
 // New starts the node's part in the table on h, in server mode. It owns none of h.

@@ -126,12 +126,13 @@ func find(t *testing.T, d *DHT, blob digest.Digest) []peer.ID {
 
 // crowd is a fixed place among members.
 type crowd struct {
-	count, before, of int
-	near              []peer.ID
+	count, before, of, held int
+	near                    []peer.ID
 }
 
 func (c crowd) Count() int                     { return c.count }
 func (c crowd) Place(digest.Digest) (int, int) { return c.before, c.of }
+func (c crowd) Held(digest.Digest) int         { return c.held }
 func (c crowd) Near(id peer.ID) bool           { return slices.Contains(c.near, id) }
 
 func zoned(zones int) func(int) Config {

@@ -50,6 +50,10 @@ func drain(ch <-chan peer.AddrInfo) []peer.AddrInfo {
 
 // enough reports whether so many others announce themselves under a record's key that this node need not.
 func (d *DHT) enough(ctx context.Context, r *record) bool {
+	if r.global && d.cfg.Members.Held(r.blob) >= d.cfg.GlobalAnnouncers {
+		return true // the same who announce it globally at once
+	}
+	d.looks.Add(1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	n, need, limit := 0, d.cfg.ZoneAnnouncers, d.cfg.ZoneAnnouncers+1 // one may be this node

@@ -30,7 +30,7 @@ type ownRecords struct {
 	limit   *semaphore.Weighted
 	changed chan struct{} // capacity 1: the earliest record may be another one now
 
-	looks, placed, failed atomic.Int64 // looks at others' records, placements, those that failed
+	placed, failed atomic.Int64 // placements, those that failed
 
 	mu   sync.Mutex
 	keys map[cid.Cid]*record
@@ -115,7 +115,6 @@ func (o *ownRecords) renew(ctx context.Context, r *record) error {
 			ctx, cancel := context.WithTimeout(ctx, provideTimeout)
 			defer cancel()
 			if !always {
-				o.looks.Add(1)
 				if left = o.enough(ctx, r); left {
 					return nil
 				}

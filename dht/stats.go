@@ -39,7 +39,7 @@ func (r *requests) count(_ context.Context, _ network.Stream, m *pb.Message) {
 func (d *DHT) Stats() Stats {
 	s := Stats{
 		Peers: d.Peers(), BucketSize: d.table.size(), Records: -1,
-		Lookups: d.lookups.Load(), Looks: d.own.looks.Load(), Placed: d.own.placed.Load(), Failed: d.own.failed.Load(),
+		Lookups: d.lookups.Load(), Looks: d.looks.Load(), Placed: d.own.placed.Load(), Failed: d.own.failed.Load(),
 		AskedFind: d.asked.find.Load(), AskedStore: d.asked.store.Load(),
 	}
 	if r, ok := d.cfg.Datastore.(interface{ Len() int }); ok {

@@ -28,6 +28,8 @@ type Config struct {
 	DataListener net.Listener
 	// DataPort is the TCP port told to peers; 0 is the listener's own.
 	DataPort uint16
+	// Dial connects to the data port of a peer, under TLS. Default: TCP, for at most 5 s.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	// Swarm holds the policy's constants; who the node is comes from the fields above.
 	Swarm swarm.Config
@@ -67,6 +69,9 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.IdleTimeout, 2*time.Minute)
 	setDefault(&c.ProgressTimeout, 15*time.Second)
 	setDefault(&c.Reannounce, 20*time.Minute)
+	if c.Dial == nil {
+		c.Dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	}
 	if c.Swarm == (swarm.Config{}) {
 		c.Swarm = swarm.DefaultConfig()
 	}

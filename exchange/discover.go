@@ -2,9 +2,12 @@ package exchange
 
 import (
 	"context"
+	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/meshd-project/meshd/exchange/store"
 	"github.com/meshd-project/meshd/exchange/swarm"
 	"github.com/opencontainers/go-digest"
 )
@@ -18,19 +21,30 @@ const (
 	provideAtOnce  = 2
 )
 
+// A search beyond gossip is for those of whom gossip has nothing: if a whole zone wants a blob in the same second, the
+// first to say so are its swarm, whose rendezvous and members know the others.
+const (
+	enoughNear = 3                      // members of the own zone, named by gossip, with whom the search ends
+	waitEach   = time.Millisecond       // of waiting for gossip, for each member of the mesh
+	waitMost   = 200 * time.Millisecond // half of swarm.Config.Discover
+)
+
 // findProviders asks gossip, then discovery, and tells the core of holders as they become known. life is the
 // context of Run: control streams that a search opens outlive it.
 func (x *Exchange) findProviders(life context.Context, d digest.Digest) {
 	defer x.post(swarm.ProvidersFound{Digest: d, Done: true})
-	if x.gossip != nil {
-		var near []peer.AddrInfo
-		for _, id := range x.gossip.Holders(d) {
-			near = append(near, peer.AddrInfo{ID: id})
-		}
-		x.tellProviders(life, d, near)
-	}
-	if x.providers == nil {
+	if x.askGossip(life, d) || x.providers == nil {
 		return
+	}
+	if x.gossip != nil {
+		select {
+		case <-time.After(x.gossipWait()):
+		case <-life.Done():
+			return
+		}
+		if x.askGossip(life, d) {
+			return
+		}
 	}
 	select {
 	case x.lookups <- struct{}{}:
@@ -49,6 +63,32 @@ func (x *Exchange) findProviders(life context.Context, d digest.Digest) {
 	if err != nil && ctx.Err() == nil {
 		log.Debugw("search failed", "blob", d, "err", err)
 	}
+}
+
+// askGossip tells the core of those that gossip names, and reports whether enough of them are near.
+func (x *Exchange) askGossip(life context.Context, d digest.Digest) (enough bool) {
+	if x.gossip == nil {
+		return false
+	}
+	var named []peer.AddrInfo
+	near := 0
+	for _, id := range x.gossip.Holders(d) {
+		named = append(named, peer.AddrInfo{ID: id})
+		if _, own := x.zoneOf(id); own {
+			near++
+		}
+	}
+	x.tellProviders(life, d, named)
+	return near >= enoughNear
+}
+
+// gossipWait is how long a search waits for what others are about to say: not at all in a small mesh.
+func (x *Exchange) gossipWait() time.Duration {
+	x.mu.Lock()
+	n := len(x.remotes)
+	x.mu.Unlock()
+	wait := min(time.Duration(n)*waitEach, waitMost)
+	return wait/2 + rand.N(wait/2+1)
 }
 
 // tellProviders hands providers to the core once their zones are known. Strangers are met at the same time.
@@ -80,6 +120,7 @@ type announcement struct {
 	digest  digest.Digest
 	holding bool
 	global  bool
+	told    bool // to gossip
 }
 
 // announce queues an announcement. Too many are dropped: they are repeated later.
@@ -101,7 +142,7 @@ func (x *Exchange) announcer(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if x.gossip != nil {
+		if x.gossip != nil && !a.told {
 			x.gossip.Announce(a.digest, a.holding)
 		}
 		if x.providers == nil || !a.holding {
@@ -163,13 +204,18 @@ func (x *Exchange) reannouncer(ctx context.Context) {
 }
 
 func (x *Exchange) reannounce(ctx context.Context) {
-	blobs := x.store.List()
+	blobs := slices.DeleteFunc(x.store.List(), func(b store.Info) bool { return !b.Complete })
 	for _, b := range blobs {
-		if !b.Complete || x.alone() {
+		if x.gossip != nil && !x.alone() {
+			x.gossip.Announce(b.Digest, true) // all at once, to go in few messages
+		}
+	}
+	for _, b := range blobs {
+		if x.alone() {
 			continue
 		}
 		select {
-		case x.news <- announcement{digest: b.Digest, holding: true, global: x.cfg.Seed}:
+		case x.news <- announcement{digest: b.Digest, holding: true, global: x.cfg.Seed, told: true}:
 		case <-ctx.Done():
 			return
 		}

@@ -66,7 +66,7 @@ func (x *Exchange) act(ctx context.Context, a swarm.Action) {
 	case swarm.FindProviders:
 		x.spawn(func() { x.findProviders(ctx, a.Digest) })
 	case swarm.Announce:
-		x.announce(announcement{a.Digest, a.State == swarm.Holding, a.Global})
+		x.announce(announcement{digest: a.Digest, holding: a.State == swarm.Holding, global: a.Global})
 	case swarm.OpenBlob:
 		x.openBlob(a)
 	case swarm.RequestPiece:

@@ -164,7 +164,6 @@ func clientOf(r *http.Request) (peer.ID, *corkConn, error) {
 // newClient returns the HTTP client of the data port. Hosts in its URLs are peer ids (see peerHost), so that the
 // connections it keeps are by peer, and each is pinned to the identity that it was dialled for.
 func (x *Exchange) newClient() *http.Client {
-	dialer := &net.Dialer{Timeout: dialTimeout}
 	return &http.Client{
 		Transport: &http.Transport{
 			DialTLSContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
@@ -172,7 +171,7 @@ func (x *Exchange) newClient() *http.Client {
 				if err != nil {
 					return nil, err
 				}
-				return x.dialData(ctx, dialer, id)
+				return x.dialData(ctx, id)
 			},
 			DisableCompression:  true,
 			MaxIdleConnsPerHost: 4,
@@ -185,12 +184,12 @@ func (x *Exchange) newClient() *http.Client {
 	}
 }
 
-func (x *Exchange) dialData(ctx context.Context, d *net.Dialer, id peer.ID) (net.Conn, error) {
+func (x *Exchange) dialData(ctx context.Context, id peer.ID) (net.Conn, error) {
 	addr, err := x.dataAddr(id)
 	if err != nil {
 		return nil, err
 	}
-	c, err := d.DialContext(ctx, "tcp", addr)
+	c, err := x.cfg.Dial(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}

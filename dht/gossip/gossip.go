@@ -282,6 +282,13 @@ func (g *Gossip) Count() int {
 	return len(g.table.members) + 1
 }
 
+// Held returns how many other members of this node's zone are believed to hold a blob. It is a few if many do.
+func (g *Gossip) Held(d digest.Digest) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.holdings.holding(d, time.Now(), holdingTTL, g.near)
+}
+
 // Near reports whether a peer is known as a member of this node's zone.
 func (g *Gossip) Near(id peer.ID) bool {
 	g.mu.Lock()

@@ -94,15 +94,15 @@ func (h *holdings) of(d digest.Digest, now time.Time, near func(peer.ID) (near, 
 	return slices.Concat(classes[:]...)
 }
 
-// recent returns how many of those in near said within the first half of its validity that they hold d.
-func (h *holdings) recent(d digest.Digest, now time.Time, near func(peer.ID) bool) int {
+// holding returns how many of those in near said within a time that they hold d.
+func (h *holdings) holding(d digest.Digest, now time.Time, within time.Duration, near func(peer.ID) bool) int {
 	e := h.blobs[d]
 	if e == nil {
 		return 0
 	}
 	n := 0
 	for _, x := range e.Value.(*blob).holders {
-		if x.holding && now.Sub(x.heard) < holdingTTL/2 && near(x.id) {
+		if x.holding && now.Sub(x.heard) < within && near(x.id) {
 			n++
 		}
 	}

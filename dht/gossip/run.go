@@ -292,7 +292,7 @@ func (g *Gossip) takeQueued(now time.Time) (due []item, wait time.Duration) {
 		case q.at.After(now):
 			rest = append(rest, q)
 			wait = min(wait, q.at.Sub(now))
-		case !q.Holding || g.holdings.recent(q.Digest, now, g.near) < tellers:
+		case !q.Holding || g.holdings.holding(q.Digest, now, holdingTTL/2, g.near) < tellers:
 			due = append(due, q.item)
 		}
 	}
