@@ -171,7 +171,8 @@ func (d *DHT) place(ctx context.Context, key cid.Cid) error {
 }
 
 // Find looks up holders of blob and calls found, one call at a time, as they are told. It asks for the zone's key and, when
-// that is done or slow, for the global one too if it found fewer than three. It returns when all lookups have ended;
+// that is done or slow, for the global one too if it found fewer than three; and if it found nobody, for those of
+// the zone who hold a span of the blob. It returns when all lookups have ended;
 // the error is ctx's, or nil, also if nobody was found. Holders may be told more than once; this node never is.
 func (d *DHT) Find(ctx context.Context, blob digest.Digest, found func([]peer.AddrInfo)) error {
 	var (
@@ -198,12 +199,17 @@ func (d *DHT) Find(ctx context.Context, blob digest.Digest, found func([]peer.Ad
 	case <-ctx.Done():
 	}
 	mu.Lock()
-	enough := count >= 3
+	enough, nobody := count >= 3, count == 0
 	mu.Unlock()
+	var spans sync.WaitGroup
+	if nobody && ctx.Err() == nil {
+		spans.Go(func() { d.findSpans(ctx, blob, tell) })
+	}
 	if !enough && ctx.Err() == nil {
 		d.lookup(ctx, globalKey(blob), d.cfg.ZoneAnnouncers, tell)
 	}
 	<-zoneDone
+	spans.Wait()
 	return ctx.Err()
 }
 

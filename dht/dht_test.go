@@ -36,6 +36,7 @@ func TestKeys(t *testing.T) {
 	for name, k := range map[string]cid.Cid{
 		"zone a": zoneKey("a", d), "zone b": zoneKey("b", d), "global": globalKey(d),
 		"another blob": zoneKey("a", digest.FromString("other")),
+		"span 0":       spanKey("a", d, 0), "span 1": spanKey("a", d, 1), "span 0 in zone b": spanKey("b", d, 0),
 	} {
 		if k.Version() != 1 || k.Type() != cid.Raw {
 			t.Errorf("%s: %s is not a raw CIDv1", name, k)

@@ -2,6 +2,7 @@ package dht
 
 import (
 	"crypto/sha256"
+	"strconv"
 
 	"github.com/ipfs/go-cid"
 	mh "github.com/multiformats/go-multihash"
@@ -15,6 +16,11 @@ func zoneKey(zone string, d digest.Digest) cid.Cid {
 
 // globalKey returns the key under which a few holders of each zone announce themselves.
 func globalKey(d digest.Digest) cid.Cid { return keyOf("meshd/global\x00" + d.String()) }
+
+// spanKey returns the key under which those of a zone announce themselves that hold a span of d and not the whole.
+func spanKey(zone string, d digest.Digest, span int) cid.Cid {
+	return keyOf("meshd/span\x00" + zone + "\x00" + strconv.Itoa(span) + "\x00" + d.String())
+}
 
 func keyOf(s string) cid.Cid {
 	sum := sha256.Sum256([]byte(s))

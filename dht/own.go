@@ -84,6 +84,25 @@ func (o *ownRecords) provide(ctx context.Context, want record, wait time.Duratio
 	return o.renew(ctx, r)
 }
 
+// once places a record that is not kept.
+func (o *ownRecords) once(ctx context.Context, r *record) error {
+	if err := o.limit.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer o.limit.Release(1)
+	ctx, cancel := context.WithTimeout(ctx, provideTimeout)
+	defer cancel()
+	if !r.always && o.enough(ctx, r) {
+		return nil
+	}
+	o.placed.Add(1)
+	if err := o.place(ctx, r.key); err != nil && !errors.Is(err, kb.ErrLookupFailure) {
+		o.failed.Add(1)
+		return err
+	}
+	return nil
+}
+
 func (o *ownRecords) withdraw(blob digest.Digest) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

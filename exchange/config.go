@@ -135,6 +135,8 @@ type Providers interface {
 	Find(ctx context.Context, d digest.Digest, found func([]peer.AddrInfo)) error
 	// Provide makes this node findable as a holder in its zone, and in the whole mesh if global.
 	Provide(ctx context.Context, d digest.Digest, global bool) error
+	// ProvideSpans makes this node findable for a time, in its zone, as a holder of some of the Spans spans of a blob.
+	ProvideSpans(ctx context.Context, d digest.Digest, spans []int) error
 }
 
 // Gossip tells the zone what this node imports or holds, and knows what others told. Calls return at once.

@@ -204,6 +204,7 @@ func (x *Exchange) reannouncer(ctx context.Context) {
 }
 
 func (x *Exchange) reannounce(ctx context.Context) {
+	x.announceSpans(ctx)
 	blobs := slices.DeleteFunc(x.store.List(), func(b store.Info) bool { return !b.Complete })
 	for _, b := range blobs {
 		if x.gossip != nil && !x.alone() {

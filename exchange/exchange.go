@@ -66,6 +66,7 @@ type Exchange struct {
 	stopped  bool // no new sessions, streams or workers
 	sessions map[digest.Digest]*session
 	leaving  map[digest.Digest]*session // ended; their partial is being closed
+	slept    map[digest.Digest]bool     // opened for peers since the start (dormant.go)
 	remotes  map[peer.ID]*remote
 	banned   map[peer.ID]ban
 	uploads  map[uint64]*uploadSlot
@@ -128,6 +129,7 @@ func newExchange(cfg Config, h host.Host, st *store.Store, o Origin, p Providers
 		core:     swarm.New(cfg.Swarm, cfg.RandSeed),
 		sessions: make(map[digest.Digest]*session),
 		leaving:  make(map[digest.Digest]*session),
+		slept:    make(map[digest.Digest]bool),
 		remotes:  make(map[peer.ID]*remote),
 		banned:   make(map[peer.ID]ban),
 		uploads:  make(map[uint64]*uploadSlot),

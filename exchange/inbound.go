@@ -175,12 +175,16 @@ func (x *Exchange) introduceBlob(m swarm.Message) {
 
 // offer tells the core that a blob is on disk, if it is. The core may have forgotten it since it was told last.
 func (x *Exchange) offer(d digest.Digest) {
+	if s := x.session(d); s != nil {
+		s.offer(x)
+		return
+	}
 	info, err := x.store.Stat(d)
 	if err != nil || !info.Complete {
 		return
 	}
 	l := swarm.LayoutOf(info.Size)
-	if info.PieceSize == l.PieceSize && x.session(d) == nil {
+	if info.PieceSize == l.PieceSize {
 		x.post(swarm.Held{Digest: d, Size: info.Size, Have: swarm.FullBitmap(l.Pieces())})
 	}
 }

@@ -122,10 +122,21 @@ func (x *Exchange) join(w Want) (*Handle, error) {
 		return h, nil
 	}
 	s.mu.Lock()
+	for s.retired && s.phase != failed {
+		changed := s.changed
+		s.mu.Unlock()
+		<-changed
+		s.mu.Lock()
+	}
+	if s.retired {
+		s.mu.Unlock()
+		return x.join(w) // it is out of the table by now
+	}
 	if s.refs == 0 {
 		s.mu.Unlock()
 		return nil, ErrClosed
 	}
+	s.sleeping = false
 	s.refs++
 	s.lastRead++
 	h := &Handle{x: x, s: s, waiter: s.lastRead}

@@ -54,6 +54,11 @@ type session struct {
 	originErr   error
 	refused     *RefusedError
 	distrusted  map[swarm.PeerID]bool
+
+	// Of a partial that nobody wants here (dormant.go).
+	sleeping bool // open for peers only
+	fading   bool // about to be closed: not offered
+	retired  bool // closed: who comes now opens another session
 }
 
 // phase is where a session stands, as its readers see it.
@@ -99,6 +104,13 @@ func (x *Exchange) sessionLocked(d digest.Digest) *session {
 		x.sessions[d] = s
 	}
 	return s
+}
+
+// wanted ends the sleep of a session.
+func (s *session) wanted() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sleeping = false
 }
 
 // signal wakes all who wait for a change. The caller holds s.mu.

@@ -56,7 +56,9 @@ func (x *Exchange) Status() Status {
 	x.mu.Lock()
 	sessions := make([]*session, 0, len(x.sessions))
 	for _, s := range x.sessions {
-		sessions = append(sessions, s)
+		if !s.asleep() {
+			sessions = append(sessions, s)
+		}
 	}
 	for id, b := range x.banned {
 		if now.Before(b.until) {

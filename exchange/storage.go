@@ -18,8 +18,9 @@ func (x *Exchange) openBlob(a swarm.OpenBlob) {
 	if s == nil {
 		return
 	}
+	s.wanted()
 	x.later(s, func() {
-		have, err := x.begin(s, a.Size)
+		have, err := x.beginWithRoom(s, a.Size)
 		if errors.Is(err, store.ErrComplete) && x.adopt(s) {
 			x.tellHeld(s, s.size, swarm.FullBitmap(s.layout.Pieces()))
 			return

@@ -377,6 +377,7 @@ func TestStrangersGetNothing(t *testing.T) {
 type fakeProviders struct {
 	self  peer.AddrInfo
 	table *providerTable
+	spans chan []int
 }
 
 type providerTable struct {
@@ -402,6 +403,13 @@ func (p *fakeProviders) Provide(_ context.Context, d digest.Digest, _ bool) erro
 	m[d] = append(m[d], p.self)
 	p.table.holders <- m
 	return nil
+}
+
+func (p *fakeProviders) ProvideSpans(ctx context.Context, d digest.Digest, spans []int) error {
+	if p.spans != nil {
+		p.spans <- spans
+	}
+	return p.Provide(ctx, d, false)
 }
 
 // TestStrangerFoundByDiscovery has a node get a blob from one that it knows from the DHT alone: no topology told

@@ -28,7 +28,34 @@ type Status struct {
 
 	exchange.Status // bytes_in, bytes_out, origin_requests, duplicate_bytes, pulls, quarantined
 
-	Store StoreStatus `json:"store"`
+	Store  StoreStatus  `json:"store"`
+	DHT    DHTStatus    `json:"dht"`
+	Gossip GossipStatus `json:"gossip"`
+}
+
+// DHTStatus is the node's part in the table of provider records. Counters begin with the node's life in its zone.
+type DHTStatus struct {
+	Peers      int   `json:"peers"`       // in the routing table
+	BucketSize int   `json:"bucket_size"` // copies of a record
+	Records    int   `json:"records"`     // kept for others
+	Announced  int   `json:"announced"`   // keys that this node stands under
+	Left       int   `json:"left"`        // keys that it leaves to others
+	Lookups    int64 `json:"lookups"`     // searches for holders
+	Looks      int64 `json:"looks"`       // at whether others are enough
+	Placed     int64 `json:"placed"`      // records placed or renewed
+	Failed     int64 `json:"failed"`      // of these, not at the first try
+	AskedFind  int64 `json:"asked_find"`  // requests of others
+	AskedStore int64 `json:"asked_store"` // records brought by others
+}
+
+// GossipStatus is what gossip cost. Counters begin with the node's life in its zone.
+type GossipStatus struct {
+	BytesIn    int64 `json:"bytes_in"`  // frames of neighbours
+	BytesOut   int64 `json:"bytes_out"` // to neighbours
+	Delivered  int64 `json:"delivered"` // messages
+	Duplicates int64 `json:"duplicates"`
+	Rejected   int64 `json:"rejected"` // nonsense
+	Dropped    int64 `json:"dropped"`  // too many, or a full queue
 }
 
 // StoreStatus is what is on disk.
@@ -75,6 +102,8 @@ func (n *node) status() Status {
 		Status: n.exchange.Status(),
 		Store:  StoreStatus{Bytes: u.Bytes, Capacity: u.Capacity, Blobs: u.Blobs, Partials: u.Partials},
 	}
+	s.DHT = DHTStatus(n.dht.Stats())
+	s.Gossip = GossipStatus(n.gossip.Stats())
 	if next := n.nextZone.Load(); next != nil && *next != n.zone.name {
 		s.ZoneNext = *next
 	}
