@@ -503,6 +503,14 @@ func TestBlobTravelsThroughTheMesh(t *testing.T) {
 			t.Errorf("node %d: bytes in %+v", i, in)
 		}
 	}
+	for i, n := range nodes {
+		eventually(t, "the blob is announced", func() bool { s := n.status(); return s.DHT.Announced > 0 && s.DHT.Placed > 0 })
+		s := n.status()
+		if s.DHT.Peers == 0 || s.DHT.BucketSize != 10 || s.DHT.AskedFind == 0 || s.DHT.AskedStore == 0 ||
+			s.Gossip.BytesIn == 0 || s.Gossip.BytesOut == 0 || s.Gossip.Delivered == 0 || s.Gossip.Rejected != 0 {
+			t.Errorf("node %d: DHT %+v, gossip %+v", i, s.DHT, s.Gossip)
+		}
+	}
 	code, metrics := get(t, nodes[0].adminURL("/metrics"))
 	if want := fmt.Sprintf("meshd_bytes_in_total{source=\"origin\"} %g", float64(len(data))); code != 200 || !strings.Contains(string(metrics), want) {
 		t.Errorf("metrics lack %q", want)
