@@ -15,6 +15,8 @@
 //   - names: a private blob goes by store.Scoped's name for it, here and in everything that peers are told.
 //   - sessions: one per digest that is being brought in (single flight), with the store's Partial, the readers
 //     and, in memory only, the credentials that local clients brought for its origin.
+//   - what is here in part and wanted by nobody here (dormant.go): it is opened for peers, who find it by its spans, for
+//     an hour, and makes room when something else is wanted.
 //   - the byte accounts by source.
 //
 // # Lifecycle

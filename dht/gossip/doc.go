@@ -59,7 +59,8 @@
 //	  100    986, 1229     2692, 3710
 //	  200   1095, 1396     1852, 2638
 //
-// So it is the same for a zone of 1000: 1.1 kB/s, the busiest 1.4 kB/s. What the zone holds adds to it: each blob is told
+// So it is the same for a zone of 1000: 1.1 kB/s, the busiest 1.4 kB/s. (The interval is an hour at most: beyond 7200
+// members the volume grows with them. A relay and a seed send as much again on the backbone.) What the zone holds adds to it: each blob is told
 // by three nodes in a quarter of an hour, which is 0.5 B/s at every node.
 //
 // # Lifecycle
