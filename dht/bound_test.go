@@ -14,7 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-var crowdSize = flag.Int("nodes", 32, "holders in the test of a flash crowd, an even number")
+var crowdSize = flag.Int("nodes", 24, "holders in the test of a flash crowd, an even number")
 
 // crowds returns for each host, in zones of equal size one after the other, what a node that knows all of its zone says.
 func crowds(hosts []host.Host, zones int) func(int) (zone string, c crowd) {

@@ -28,7 +28,7 @@ import (
 	"github.com/meshd-project/meshd/exchange/swarm"
 )
 
-var crowdSize = flag.Int("nodes", 40, "nodes in the test of a flash crowd")
+var crowdSize = flag.Int("nodes", 24, "nodes in the test of a flash crowd")
 
 // memOrigin is a registry in memory that counts what it sends.
 type memOrigin struct {

@@ -15,7 +15,7 @@ import (
 	pb "github.com/libp2p/go-libp2p-pubsub/pb"
 )
 
-var zoneSizes = flag.String("nodes", "48", "sizes of the zones whose gossip is measured")
+var zoneSizes = flag.String("nodes", "40", "sizes of the zones whose gossip is measured")
 
 // zoneOf starts n nodes of one zone, each connected to up to degree of those before it; call it within a synctest
 // bubble.
