@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,6 +106,55 @@ func TestLoneHolderAnnounces(t *testing.T) {
 		s := nodes[1].Stats()
 		if s.Announced != 2 || s.Left != 0 || s.Looks != 2 || s.Placed != 2 {
 			t.Errorf("counted %+v", s)
+		}
+	})
+}
+
+// learner knows nobody at first.
+type learner struct {
+	crowd
+	known *atomic.Bool
+}
+
+func (l learner) Place(d digest.Digest) (before, of int) {
+	if !l.known.Load() {
+		return 0, 1
+	}
+	return l.crowd.Place(d)
+}
+
+// A node that announced a blob while it knew nobody leaves the key to others once it knows its place.
+func TestEarlyAnnouncerLeavesTheKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ttl = 10 * time.Minute
+		hosts := simHosts(t, 8)
+		place := crowds(hosts, 1)
+		var known atomic.Bool
+		nodes := start(t, hosts, func(i int) Config {
+			_, c := place(i)
+			return Config{Zone: "a", Members: learner{c, &known}, ZoneAnnouncers: 3, GlobalAnnouncers: 1, RecordTTL: ttl}
+		})
+		time.Sleep(10 * time.Second)
+		d := digest.FromString("restarted")
+		for _, n := range nodes {
+			if err := n.Provide(t.Context(), d, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := standing(t, nodes[0], zoneKey("a", d)); got != len(nodes)-1 {
+			t.Fatalf("%d others stand under the key at first, want all", got)
+		}
+		known.Store(true)
+		time.Sleep(2 * ttl)
+		announced := 0
+		for _, n := range nodes {
+			announced += n.Stats().Announced
+		}
+		if want := 3 + 1; announced != want {
+			t.Errorf("%d records are kept, want %d in the zone and 1 global", announced, 3)
+		}
+		if got := standing(t, nodes[7], zoneKey("a", d)); got != 3 {
+			t.Errorf("%d stand under the key of the zone, want 3", got)
 		}
 	})
 }

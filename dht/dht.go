@@ -219,12 +219,12 @@ func (d *DHT) Find(ctx context.Context, blob digest.Digest, found func([]peer.Ad
 // succeeds: the records are placed when somebody comes. An error means that they are not placed yet; Run tries again.
 func (d *DHT) Provide(ctx context.Context, blob digest.Digest, global bool) error {
 	before, of := d.cfg.Members.Place(blob)
-	near := record{key: zoneKey(d.cfg.Zone, blob), blob: blob, always: d.cfg.Seed || before < d.cfg.ZoneAnnouncers}
-	far := record{key: globalKey(blob), blob: blob, global: true, always: global || before < d.cfg.GlobalAnnouncers}
+	near := record{key: zoneKey(d.cfg.Zone, blob), blob: blob, must: d.cfg.Seed}
+	far := record{key: globalKey(blob), blob: blob, global: true, must: global}
 	var errs []error
 	for _, r := range []record{near, far} {
 		var wait time.Duration
-		if !r.always {
+		if !r.must && before >= d.need(&r) {
 			wait = lookAfter(of)
 		}
 		errs = append(errs, d.own.provide(ctx, r, wait))

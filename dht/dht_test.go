@@ -312,7 +312,7 @@ func TestOwnRecordsRetryAndSerialise(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- o.run(ctx) }()
 		d := digest.FromString("x")
-		if err := o.provide(ctx, record{key: globalKey(d), blob: d, always: true}, 0); err == nil {
+		if err := o.provide(ctx, record{key: globalKey(d), blob: d, must: true}, 0); err == nil {
 			t.Error("the failure of the first placement is not told")
 		}
 		time.Sleep(2 * time.Minute)
@@ -328,7 +328,7 @@ func TestOwnRecordsRetryAndSerialise(t *testing.T) {
 			t.Errorf("%d placements in six hours, want one each 18 to 27 minutes", n)
 		}
 		mu.Unlock()
-		if err := o.provide(ctx, record{key: globalKey(d), blob: d, always: true}, 0); err != nil {
+		if err := o.provide(ctx, record{key: globalKey(d), blob: d, must: true}, 0); err != nil {
 			t.Error(err)
 		}
 		cancel()
@@ -341,7 +341,7 @@ func TestOwnRecordsRetryAndSerialise(t *testing.T) {
 func TestNobodyInTheTableIsNoError(t *testing.T) {
 	o := newOwnRecords(time.Hour, func(context.Context, cid.Cid) error { return kb.ErrLookupFailure }, nil)
 	d := digest.FromString("x")
-	if err := o.provide(t.Context(), record{key: globalKey(d), blob: d, always: true}, 0); err != nil {
+	if err := o.provide(t.Context(), record{key: globalKey(d), blob: d, must: true}, 0); err != nil {
 		t.Errorf("got %v", err)
 	}
 	if r := o.keys[globalKey(d)]; r.retry == 0 {

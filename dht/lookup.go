@@ -48,17 +48,29 @@ func drain(ch <-chan peer.AddrInfo) []peer.AddrInfo {
 	}
 }
 
+// need returns how many of the zone are enough under a record's key.
+func (d *DHT) need(r *record) int {
+	if r.global {
+		return d.cfg.GlobalAnnouncers
+	}
+	return d.cfg.ZoneAnnouncers
+}
+
 // enough reports whether so many others announce themselves under a record's key that this node need not.
 func (d *DHT) enough(ctx context.Context, r *record) bool {
+	before, _ := d.cfg.Members.Place(r.blob)
+	if before < d.need(r) {
+		return false // it is this node's to announce
+	}
 	if r.global && d.cfg.Members.Held(r.blob) >= d.cfg.GlobalAnnouncers {
 		return true // the same who announce it globally at once
 	}
 	d.looks.Add(1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	n, need, limit := 0, d.cfg.ZoneAnnouncers, d.cfg.ZoneAnnouncers+1 // one may be this node
+	n, need, limit := 0, d.need(r), d.need(r)+1 // one may be this node
 	if r.global {
-		need, limit = d.cfg.GlobalAnnouncers, 0
+		limit = 0 // those of all zones come
 	}
 	d.lookup(ctx, r.key, limit, func(found []peer.AddrInfo) {
 		for _, p := range found {

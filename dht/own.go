@@ -42,7 +42,7 @@ type record struct {
 	key    cid.Cid
 	blob   digest.Digest
 	global bool          // it is not the zone's key
-	always bool          // placed however many others there are
+	must   bool          // placed however many others there are
 	at     time.Time     // when it is placed next
 	retry  time.Duration // the wait after the last failure, 0 after a success
 	here   bool          // placed by this node within its validity, and not left to others since
@@ -56,8 +56,7 @@ func newOwnRecords(ttl time.Duration, place func(context.Context, cid.Cid) error
 	}
 }
 
-// provide keeps a record, and places it now if wait is 0. One that is kept and fresh is left as it is, unless it has
-// become one that is placed always.
+// provide keeps a record, and places it now if wait is 0. One that is kept and fresh is left as it is.
 func (o *ownRecords) provide(ctx context.Context, want record, wait time.Duration) error {
 	o.mu.Lock()
 	r := o.keys[want.key]
@@ -67,11 +66,11 @@ func (o *ownRecords) provide(ctx context.Context, want record, wait time.Duratio
 		r.index = -1
 		o.keys[r.key] = r
 	case r.index < 0 || wait > 0 || r.here && r.retry == 0:
-		r.always = r.always || want.always
+		r.must = want.must
 		o.mu.Unlock()
 		return nil // under way, placed already, or looked at when it is due
 	default:
-		r.always = r.always || want.always
+		r.must = want.must
 		heap.Remove(&o.due, r.index)
 	}
 	if wait > 0 {
@@ -92,7 +91,7 @@ func (o *ownRecords) once(ctx context.Context, r *record) error {
 	defer o.limit.Release(1)
 	ctx, cancel := context.WithTimeout(ctx, provideTimeout)
 	defer cancel()
-	if !r.always && o.enough(ctx, r) {
+	if !r.must && o.enough(ctx, r) {
 		return nil
 	}
 	o.placed.Add(1)
@@ -124,7 +123,7 @@ func (o *ownRecords) remove(key cid.Cid, r *record) {
 // renew places r, which is not in the heap, unless others are enough, and puts it back.
 func (o *ownRecords) renew(ctx context.Context, r *record) error {
 	o.mu.Lock()
-	always := r.always
+	must := r.must
 	o.mu.Unlock()
 	left := false
 	err := o.limit.Acquire(ctx, 1)
@@ -133,10 +132,8 @@ func (o *ownRecords) renew(ctx context.Context, r *record) error {
 			defer o.limit.Release(1)
 			ctx, cancel := context.WithTimeout(ctx, provideTimeout)
 			defer cancel()
-			if !always {
-				if left = o.enough(ctx, r); left {
-					return nil
-				}
+			if left = !must && o.enough(ctx, r); left {
+				return nil
 			}
 			o.placed.Add(1)
 			return o.place(ctx, r.key)

@@ -17,10 +17,9 @@ const Spans = 4
 // once and run out after RecordTTL: who still holds no more by then says so again. In a large zone they are left to others
 // as those of whole blobs are. It returns when they are placed; alone in the mesh it succeeds.
 func (d *DHT) ProvideSpans(ctx context.Context, blob digest.Digest, spans []int) error {
-	before, _ := d.cfg.Members.Place(blob)
 	var errs []error
 	for _, i := range spans {
-		r := record{key: spanKey(d.cfg.Zone, blob, i), blob: blob, always: d.cfg.Seed || before < d.cfg.ZoneAnnouncers}
+		r := record{key: spanKey(d.cfg.Zone, blob, i), blob: blob, must: d.cfg.Seed}
 		if err := d.own.once(ctx, &r); err != nil {
 			errs = append(errs, err)
 		}

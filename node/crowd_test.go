@@ -262,8 +262,9 @@ func busiest(before, after []int64) int64 {
 }
 
 // A whole mesh asks for one layer in the same second, by real libp2p, DHT, gossip and exchange on a simulated network: the
-// origin sends it once, each zone but the first imports it once, no node is asked much, and little is told.
-// Run it with -nodes 200 for a larger crowd.
+// origin sends it once, each zone imports it once, no node is asked much, and little is told. Run it with -nodes for larger
+// crowds: the busiest node was asked 63 times by the DHT among 20 nodes, 94 among 40, 128 among 100, and sent 17, 13 and
+// 8 kB of gossip.
 func TestFlashCrowdOfRealNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const (
@@ -308,11 +309,11 @@ func TestFlashCrowdOfRealNodes(t *testing.T) {
 			t.Errorf("the origin sent %.3f copies", copies)
 		}
 		for zone, in := range imported {
-			if float64(in) > 1.05*size {
+			if in > size+size/8 { // a piece more: its arbiters saw different members
 				t.Errorf("%s imported %.3f copies", zone, float64(in)/size)
 			}
 		}
-		if rpcs > 300 {
+		if rpcs > 200 {
 			t.Errorf("a node was asked %d times by the DHT", rpcs)
 		}
 		if bytes > 40<<10 {
