@@ -14,9 +14,9 @@ const module = "github.com/meshd-project/meshd"
 // those of the tests aside, fail the test: say where a new one stands.
 var allowed = map[string][]string{
 	"cmd/meshd":                {"cmd/meshd/demo", "cmd/meshd/setup", "cmd/meshd/sim", "node"},
-	"cmd/meshd/demo":           {"node"},
+	"cmd/meshd/demo":           {"netsim/testbed", "node"},
 	"cmd/meshd/setup":          {"node"},
-	"cmd/meshd/sim":            {"netsim"},
+	"cmd/meshd/sim":            {"netsim", "netsim/lab"},
 	"node":                     {"node/admin", "node/topology", "mirror", "mirror/proxy", "seed", "seed/origin", "dht", "dht/gossip", "exchange", "exchange/store", "exchange/swarm"},
 	"node/topology":            {"dht/gossip"},
 	"node/admin":               {},
@@ -33,7 +33,8 @@ var allowed = map[string][]string{
 	"exchange/swarm":           {},
 	"exchange/swarm/swarmtest": {"exchange/swarm"},
 	"netsim":                   {"exchange/swarm", "exchange/swarm/swarmtest"},
-	"netsim/lab":               {},
+	"netsim/lab":               {"netsim", "netsim/testbed"},
+	"netsim/testbed":           {},
 	"e2e":                      {},
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/meshd-project/meshd/netsim/testbed"
 	"github.com/meshd-project/meshd/node"
 )
 
@@ -92,7 +93,7 @@ func (c *Command) run(ctx context.Context, m *mesh, std Streams) error {
 	if err != nil {
 		return err
 	}
-	bar := newProgress(std.Err, img.size*int64(c.Nodes))
+	bar := newProgress(std.Err, img.Size*int64(c.Nodes))
 	results := m.pullAll(ctx, img, bar)
 	bar.done()
 	after, err := m.registry.counts(ctx)
@@ -102,7 +103,7 @@ func (c *Command) run(ctx context.Context, m *mesh, std Streams) error {
 	r := newReport(img, results, after.BlobBytes-before.BlobBytes)
 	for _, x := range results {
 		if x.err != nil {
-			fmt.Fprintf(std.Err, "--- end of the log of %s\n%s", x.node.name, tail(x.node.log, 3000))
+			fmt.Fprintf(std.Err, "--- end of the log of %s\n%s", x.node.Name, testbed.Tail(x.node.Log, 3000))
 		}
 	}
 	r.write(std.Out)

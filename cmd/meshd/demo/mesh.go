@@ -3,7 +3,6 @@ package demo
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,13 +12,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/meshd-project/meshd/netsim/testbed"
 	"github.com/meshd-project/meshd/node"
 )
 
 const (
 	registryName = "registry.demo"        // what the nodes call the demo's registry
 	pollInterval = 100 * time.Millisecond // between two looks at a node that is coming up
-	maxAnswer    = 8 << 20                // bytes read of a status
 )
 
 // mesh is the registry and the nodes, all children of this process. It is used by one goroutine.
@@ -30,12 +29,12 @@ type mesh struct {
 }
 
 type registryProcess struct {
-	*process
+	*testbed.Process
 	address string // host:port
 }
 
 type meshNode struct {
-	*process
+	*testbed.Process
 	ports
 	zone string
 	seed bool
@@ -85,16 +84,16 @@ func writeKey(path string) error {
 }
 
 func (m *mesh) startRegistry() error {
-	p, out, err := startProcess("registry", filepath.Join(m.dir, "registry.log"), "demo-registry")
+	p, out, err := testbed.Start("registry", filepath.Join(m.dir, "registry.log"), "demo-registry")
 	if err != nil {
 		return err
 	}
 	line, readErr := bufio.NewReader(out).ReadString('\n')
-	go p.reap()
-	m.registry = &registryProcess{process: p, address: strings.TrimSpace(line)}
+	go p.Reap()
+	m.registry = &registryProcess{Process: p, address: strings.TrimSpace(line)}
 	if readErr != nil {
-		<-p.ended
-		return p.failed()
+		<-p.Ended
+		return p.Failed()
 	}
 	return nil
 }
@@ -105,7 +104,7 @@ func (m *mesh) startNode(n *meshNode, name, key string) error {
 	args := []string{
 		"run",
 		"--mirror-addr", n.addr(n.mirror),
-		"--admin-addr", n.addr(n.admin),
+		"--admin-addr", n.addr(n.ports.admin),
 		"--p2p-addr", fmt.Sprintf("/ip4/%s/tcp/%d", n.host, n.p2p),
 		"--data-addr", n.addr(n.tcp),
 		"--data-dir", n.dir,
@@ -118,21 +117,18 @@ func (m *mesh) startNode(n *meshNode, name, key string) error {
 	if n.seed {
 		args = append(args, "--seed")
 	}
-	p, out, err := startProcess(name, filepath.Join(m.dir, name+".log"), args...)
+	p, out, err := testbed.Start(name, filepath.Join(m.dir, name+".log"), args...)
 	if err != nil {
 		return err
 	}
-	go func() {
-		_, _ = io.Copy(io.Discard, out)
-		p.reap()
-	}()
-	n.process = p
+	go p.Discard(out)
+	n.Process = p
 	return nil
 }
 
 // writeBootstrap waits for the first node and tells the others where it is.
 func (m *mesh) writeBootstrap(ctx context.Context, n *meshNode) error {
-	if err := n.wait(ctx, func() bool { return n.ready(ctx) }); err != nil {
+	if err := n.wait(ctx, func() bool { return n.admin().Ready(ctx) }); err != nil {
 		return err
 	}
 	addr, err := os.ReadFile(filepath.Join(n.dir, node.PeerAddrFile))
@@ -146,8 +142,8 @@ func (m *mesh) writeBootstrap(ctx context.Context, n *meshNode) error {
 func (m *mesh) waitJoined(ctx context.Context) error {
 	for _, n := range m.nodes {
 		err := n.wait(ctx, func() bool {
-			s, err := n.status(ctx)
-			return err == nil && s.Peers.n >= len(m.nodes)-1 && n.ready(ctx)
+			s, err := n.admin().Status(ctx)
+			return err == nil && int(s.Peers) >= len(m.nodes)-1 && n.admin().Ready(ctx)
 		})
 		if err != nil {
 			return fmt.Errorf("the mesh did not form: %w", err)
@@ -160,111 +156,47 @@ func (m *mesh) waitJoined(ctx context.Context) error {
 func (n *meshNode) wait(ctx context.Context, done func() bool) error {
 	for !done() {
 		select {
-		case <-n.ended:
-			return n.failed()
+		case <-n.Ended:
+			return n.Failed()
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %w\n%s", n.name, context.Cause(ctx), tail(n.log, 1000))
+			return fmt.Errorf("%s: %w\n%s", n.Name, context.Cause(ctx), testbed.Tail(n.Log, 1000))
 		case <-time.After(pollInterval):
 		}
 	}
 	return nil
 }
 
-func (n *meshNode) ready(ctx context.Context) bool {
-	resp, err := get(ctx, "http://"+n.addr(n.admin)+"/readyz")
-	if err != nil {
-		return false
-	}
-	resp.Body.Close()
-	return resp.StatusCode == http.StatusOK
+// admin is the node's admin port.
+func (n *meshNode) admin() testbed.Node {
+	return testbed.Node{HTTP: http.DefaultClient, Admin: n.addr(n.ports.admin)}
 }
 
-// status is what the demo reads of a node's /v1/status.
-type status struct {
-	Peers   count  `json:"peers"`
-	BytesIn source `json:"bytes_in"`
-}
-
-// source is bytes by where they came from.
-type source struct {
-	Disk      int64 `json:"disk"`
-	Zone      int64 `json:"zone"`
-	OtherZone int64 `json:"other_zone"`
-	Origin    int64 `json:"origin"`
-}
-
-func (a source) minus(b source) source {
-	return source{a.Disk - b.Disk, a.Zone - b.Zone, a.OtherZone - b.OtherZone, a.Origin - b.Origin}
-}
-
-func (n *meshNode) status(ctx context.Context) (status, error) {
-	var s status
-	return s, getJSON(ctx, "http://"+n.addr(n.admin)+"/v1/status", &s)
-}
-
-func (r *registryProcess) counts(ctx context.Context) (Counts, error) {
-	var c Counts
-	return c, getJSON(ctx, "http://"+r.address+countsPath, &c)
-}
-
-func get(ctx context.Context, url string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	return http.DefaultClient.Do(req)
-}
-
-func getJSON(ctx context.Context, url string, into any) error {
-	resp, err := get(ctx, url)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s: %s", url, resp.Status)
-	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(into); err != nil {
-		return fmt.Errorf("GET %s: %w", url, err)
-	}
-	return nil
+func (r *registryProcess) counts(ctx context.Context) (testbed.Counts, error) {
+	var c testbed.Counts
+	return c, testbed.GetJSON(ctx, http.DefaultClient, "http://"+r.address+testbed.CountsPath, &c)
 }
 
 // stop ends all children and waits for them.
 func (m *mesh) stop() {
 	var wg sync.WaitGroup
 	for _, n := range m.nodes {
-		wg.Go(n.stop)
+		wg.Go(n.Stop)
 	}
 	wg.Wait()
 	if m.registry != nil {
-		m.registry.stop()
+		m.registry.Stop()
 	}
 }
 
 // explain says how to use the mesh that --keep leaves running.
 func (m *mesh) explain(w io.Writer) {
-	ref := m.nodes[len(m.nodes)-1].addr(m.nodes[0].mirror) + "/" + imageRepository + ":" + imageTag
+	ref := m.nodes[len(m.nodes)-1].addr(m.nodes[0].mirror) + "/" + testbed.Repository + ":" + testbed.Tag
 	fmt.Fprintf(w, "\nThe mesh keeps running; Ctrl-C stops it. Pull by hand from any node:\n\n")
 	for _, n := range m.nodes {
-		fmt.Fprintf(w, "  %-7s mirror %s  status http://%s/v1/status\n", n.name, n.addr(n.mirror), n.addr(n.admin))
+		fmt.Fprintf(w, "  %-7s mirror %s  status http://%s/v1/status\n", n.Name, n.addr(n.mirror), n.addr(n.ports.admin))
 	}
 	fmt.Fprintf(w, "\nTheir logs and data are in %s.\n", m.dir)
 	fmt.Fprintf(w, "\n  crane pull --insecure %s image.tar\n", ref)
 	fmt.Fprintf(w, "  skopeo copy --src-tls-verify=false docker://%s dir:image\n", ref)
 	fmt.Fprintf(w, "  docker pull %s\n", ref)
-}
-
-// count is a number that a status gives as a number or as a list.
-type count struct{ n int }
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (c *count) UnmarshalJSON(data []byte) error {
-	if json.Unmarshal(data, &c.n) == nil {
-		return nil
-	}
-	var list []json.RawMessage
-	err := json.Unmarshal(data, &list)
-	c.n = len(list)
-	return err
 }

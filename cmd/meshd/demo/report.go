@@ -7,6 +7,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/meshd-project/meshd/netsim/testbed"
 )
 
 // What has to hold for the exit code 0. The zones have some room because two nodes of a zone may start to import the same
@@ -18,17 +20,17 @@ const (
 
 // report is what the demo found out.
 type report struct {
-	img     *image
+	img     *testbed.Image
 	results []result
 	origin  int64 // bytes of blobs that the registry sent, by its own count
 }
 
-func newReport(img *image, results []result, origin int64) *report {
+func newReport(img *testbed.Image, results []result, origin int64) *report {
 	return &report{img: img, results: results, origin: origin}
 }
 
 // originCopies is how many times the registry sent the image.
-func (r *report) originCopies() float64 { return float64(r.origin) / float64(r.img.size) }
+func (r *report) originCopies() float64 { return float64(r.origin) / float64(r.img.Size) }
 
 // zoneCopies is how many times the image came into the zone, from the origin or another zone.
 func (r *report) zoneCopies(zone string) float64 {
@@ -38,7 +40,7 @@ func (r *report) zoneCopies(zone string) float64 {
 			in += x.in.OtherZone + x.in.Origin
 		}
 	}
-	return float64(in) / float64(r.img.size)
+	return float64(in) / float64(r.img.Size)
 }
 
 // peerShare is the share of all bytes taken in that came from peers.
@@ -71,7 +73,7 @@ func (r *report) write(w io.Writer) {
 	fmt.Fprintln(t, "\t\t\tfirst\t\town\tother\t\t\t")
 	fmt.Fprintln(t, "node\tzone\ttime\tbyte\tdisk\tzone\tzone\torigin\tverified\t")
 	for _, x := range r.results {
-		name := x.node.name
+		name := x.node.Name
 		if x.node.seed {
 			name += " (seed)"
 		}
@@ -88,7 +90,7 @@ func (r *report) write(w io.Writer) {
 		copies = append(copies, fmt.Sprintf("%s %.2f", z, r.zoneCopies(z)))
 	}
 	fmt.Fprintf(w, "image %s MiB: origin copies %.3f, copies into each zone: %s, from peers %.0f %%\n",
-		mebi(r.img.size), r.originCopies(), strings.Join(copies, " "), 100*r.peerShare())
+		mebi(r.img.Size), r.originCopies(), strings.Join(copies, " "), 100*r.peerShare())
 }
 
 // verdict says what did not hold.
@@ -96,7 +98,7 @@ func (r *report) verdict() error {
 	var failed []string
 	for _, x := range r.results {
 		if x.err != nil {
-			failed = append(failed, fmt.Sprintf("%s: %v", x.node.name, x.err))
+			failed = append(failed, fmt.Sprintf("%s: %v", x.node.Name, x.err))
 		}
 	}
 	if c := r.originCopies(); c > maxOriginCopies {
