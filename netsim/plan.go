@@ -75,8 +75,8 @@ func (w *world) spares() []int32 {
 
 // schedule puts faults and churn into the order of operations.
 func (w *world) schedule() {
-	for k, f := range w.t.s.Faults {
-		w.fault(f, uint64(keyFault+k)<<32)
+	for _, k := range w.t.strikes() {
+		w.strike(k)
 	}
 	c := w.t.s.Churn
 	spare := w.spares()
@@ -90,65 +90,6 @@ func (w *world) schedule() {
 			}
 			w.arrived[i] = now
 			w.cal.put(event{at: now, node: i, kind: evWant})
-		})
-	}
-}
-
-// hit returns the nodes that a fault is for.
-func (w *world) hit(f Fault, key uint64) []int32 {
-	switch {
-	case f.KillSeeds > 0:
-		return w.t.sample(w.t.seeds, f.KillSeeds, key)
-	case f.StopSeeds > 0:
-		return w.t.sample(w.t.seeds, f.StopSeeds, key)
-	case f.KillHosts > 0:
-		return w.t.sample(w.t.hosts, f.KillHosts, key)
-	}
-	return w.t.draw(max(f.Kill, f.Stop, f.Slow), key)
-}
-
-// fault schedules a fault. Times count from the first arrival.
-func (w *world) fault(f Fault, key uint64) {
-	at := begin.Add(f.At.std())
-	switch {
-	case f.Cut != "":
-		w.at(at, func(now swarm.Time) { w.cutOff(int32(w.t.s.zone(f.Cut)), now, f.For.std()) })
-		return
-	case f.Pipe != "":
-		zone := int32(w.t.s.zone(f.Pipe))
-		w.rescaleFor(at, f, w.net.pipeIn(zone), w.net.pipeOut(zone))
-		return
-	case f.Origin:
-		w.at(at, func(now swarm.Time) { w.originGone(now, f.For.std()) })
-		return
-	}
-	for _, i := range w.hit(f, key) {
-		when := at.Add(time.Duration(float64(f.Spread) * unit(mix(w.t.salt^key^mix(uint64(i))))))
-		switch {
-		case f.Kill > 0 || f.KillSeeds > 0 || f.KillHosts > 0:
-			w.at(when, func(now swarm.Time) { w.kill(i, now, f.Silent) })
-		case f.Stop > 0 || f.StopSeeds > 0:
-			w.at(when, func(now swarm.Time) { w.halt(i, true) })
-			if f.For > 0 {
-				w.at(when.Add(f.For.std()), func(now swarm.Time) { w.halt(i, false) })
-			}
-		default:
-			w.rescaleFor(when, f, w.net.up(i), w.net.down(i))
-		}
-	}
-}
-
-func (w *world) rescaleFor(at swarm.Time, f Fault, links ...int32) {
-	w.at(at, func(swarm.Time) {
-		for _, l := range links {
-			w.net.rescale(l, f.Factor)
-		}
-	})
-	if f.For > 0 {
-		w.at(at.Add(f.For.std()), func(swarm.Time) {
-			for _, l := range links {
-				w.net.rescale(l, 1/f.Factor)
-			}
 		})
 	}
 }

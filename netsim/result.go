@@ -113,7 +113,7 @@ func (w *world) result() *Result {
 		}
 	}
 	r.times(took, first)
-	r.traffic(w.net, w.layers.bytes, &c)
+	r.traffic(w.net, &c)
 	return r
 }
 
@@ -186,23 +186,10 @@ func quantile(sorted []float64, q float64) float64 {
 }
 
 // traffic sums up what the network carried.
-func (r *Result) traffic(f *fluid, image int64, c *counts) {
-	size := max(float64(image), 1)
+func (r *Result) traffic(f *fluid, c *counts) {
 	l := &f.load
-	r.OriginCopies, r.OriginRequests = float64(l.origin)/size, c.fetches
-	r.IntoZone = map[string]float64{}
-	zones := 0
-	for z, spec := range f.t.s.Zones {
-		copies := float64(l.into[z]) / size
-		r.IntoZone[spec.Name] = copies
-		if int32(z) == f.t.home {
-			continue
-		}
-		zones++
-		r.ZoneCopies += copies
-		r.ZoneCopiesMax = max(r.ZoneCopiesMax, copies)
-	}
-	r.ZoneCopies /= max(float64(zones), 1)
+	r.copies(f.t.s, int(f.t.home), l.origin, l.into)
+	r.OriginRequests = c.fetches
 	if moved := float64(l.total); moved > 0 {
 		r.Duplicates, r.MessageShare = float64(l.wasted+c.dup+c.corrupt)/moved, float64(c.msgBytes)/moved
 	}

@@ -371,6 +371,6 @@ func (r *rival) result(system string) *Result {
 		}
 	}
 	res.times(took, first)
-	res.traffic(r.net, r.size, &c)
+	res.traffic(r.net, &c)
 	return res
 }
