@@ -25,6 +25,7 @@ type Streams struct {
 type Command struct {
 	Run      runCommand      `cmd:"" help:"Run scenarios and print what came of them."`
 	Baseline baselineCommand `cmd:"" help:"Run scenarios with meshd and with its rivals, and print all beside each other."`
+	Lab      labCommand      `cmd:"" help:"Run scenarios with real nodes in network namespaces (Linux, root) and print simulator and measurement beside each other."`
 	Goals    goalsCommand    `cmd:"" help:"Run the ready-made scenarios that have goals and print what was reached."`
 	List     listCommand     `cmd:"" help:"List the ready-made scenarios."`
 }

@@ -1,0 +1,27 @@
+package lab
+
+import (
+	"io"
+
+	"github.com/meshd-project/meshd/netsim"
+)
+
+// Options tune a run without changing what it shows.
+type Options struct {
+	Progress io.Writer // takes a line now and then, if set
+}
+
+// Result is what a run showed: a result as the simulator gives it, and what only the lab can tell. Figures that cannot
+// be seen from outside a process are 0 (Scenario.Result).
+type Result struct {
+	netsim.Result
+	WallS float64 `json:"wall_s"`
+	// IntoZoneWire is as IntoZone, in bytes of whole IP packets; IntoZone itself is what they carry behind the TCP header.
+	IntoZoneWire map[string]float64 `json:"into_zone_wire"`
+	Congestion   string             `json:"tcp_congestion_control"`
+	// CPUBusy is the share of the machine's processors that was busy during the pulls, with all that ran beside. Near 1
+	// the times say more about the machine than about the mesh.
+	CPUBusy float64 `json:"cpu_busy"`
+	// Errors says why hosts failed, by name; not of those that were killed.
+	Errors map[string]string `json:"errors,omitempty"`
+}
