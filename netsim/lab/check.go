@@ -2,6 +2,8 @@ package lab
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/meshd-project/meshd/netsim"
@@ -12,6 +14,7 @@ const (
 	maxNodes = 100
 	maxZones = 200                  // addresses are 10.ZONE.0.0/16
 	maxBytes = 64 << 30             // on all disks together
+	minRate  = 10e3                 // bytes a second
 	maxRTT   = 1 * time.Millisecond // within a zone: there is no delay there but the kernel's own
 )
 
@@ -44,8 +47,8 @@ func Check(s *netsim.Scenario) error {
 		}
 	}
 	for i, z := range s.Zones {
-		if time.Duration(z.RTT) > maxRTT {
-			return refuse(s, fmt.Sprintf("zones[%d].rtt", i), fmt.Sprintf("at most %v: within a zone there is no delay but the kernel's", maxRTT))
+		if err := checkZone(s, fmt.Sprintf("zones[%d].", i), z); err != nil {
+			return err
 		}
 	}
 	for i, f := range s.Faults {
@@ -56,6 +59,35 @@ func Check(s *netsim.Scenario) error {
 	return nil
 }
 
+// checkZone refuses distances within a zone, and links on which not even acknowledgements get through.
+func checkZone(s *netsim.Scenario, at string, z netsim.Zone) error {
+	if time.Duration(z.RTT) > maxRTT {
+		return refuse(s, at+"rtt", fmt.Sprintf("at most %v: within a zone there is no delay but the kernel's", maxRTT))
+	}
+	for _, c := range []struct {
+		field string
+		rate  netsim.Rate
+		used  bool
+	}{
+		{"host.up", z.Host.Up, z.Hosts > 0},
+		{"host.down", z.Host.Down, z.Hosts > 0},
+		{"seed_host.up", z.SeedHost.Up, z.Seeds > 0},
+		{"seed_host.down", z.SeedHost.Down, z.Seeds > 0},
+		{"out", z.Out, len(s.Zones) > 1},
+		{"in", z.In, len(s.Zones) > 1},
+	} {
+		if c.used && c.rate < minRate {
+			return refuse(s, at+c.field, fmt.Sprintf("at least %v a second, or TCP cannot even acknowledge", netsim.Bytes(minRate)))
+		}
+	}
+	return nil
+}
+
 func refuse(s *netsim.Scenario, field, why string) error {
 	return s.Refuse(field, "cannot be had in the lab: %s", why)
+}
+
+// Ready returns the names of the ready-made scenarios that are made for the lab.
+func Ready() []string {
+	return slices.DeleteFunc(netsim.Ready(), func(name string) bool { return !strings.HasPrefix(name, "lab-") })
 }
