@@ -109,6 +109,7 @@ func newFluid(t *topology, width swarm.Time) *fluid {
 	}
 	f.caps[f.egress()] = float64(t.s.Origin.Egress)
 	for l := range f.caps {
+		f.caps[l] /= 1 + float64(t.s.Network.Overhead)
 		f.links.setCap(int32(l), f.caps[l])
 	}
 	f.load = newLoads(t, len(f.caps))

@@ -187,6 +187,9 @@ type Network struct {
 	// Loss of packets. A lost control message comes a retransmission later, and those behind it wait; a transfer is
 	// held to what TCP makes of the loss (Mathis 1997).
 	Loss Share
+	// Overhead is what headers take of every link beside the bytes that they carry; the bound leaves it out. Default 0.
+	// TCP with time stamps over Ethernet: 4.6% (1514 bytes for 1448).
+	Overhead Share
 	// Window bounds a connection's bytes in flight, and so its rate. Default 6MiB.
 	Window Bytes
 	// InitialWindow is what a cold connection may have in flight; it doubles each round trip. Default 14600.

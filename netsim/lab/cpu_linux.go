@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -36,4 +37,25 @@ func (t cpuTime) share(then cpuTime) float64 {
 		return 0
 	}
 	return 1 - (then.idle-t.idle)/(then.all-t.all)
+}
+
+// processTime returns the processor time that living processes and this one have had, in ticks; those that it cannot
+// read are left out.
+func processTime(pids []int) float64 {
+	sum := 0.0
+	for _, pid := range append(pids, os.Getpid()) {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			continue
+		}
+		_, rest, _ := strings.Cut(string(data), ") ") // behind the name, which may hold anything
+		fields := strings.Fields(rest)
+		for _, i := range []int{11, 12} { // utime and stime are the 14th and 15th of proc(5)
+			if i < len(fields) {
+				v, _ := strconv.ParseFloat(fields[i], 64)
+				sum += v
+			}
+		}
+	}
+	return sum
 }

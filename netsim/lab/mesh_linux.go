@@ -212,6 +212,17 @@ func (m *mesh) counts(ctx context.Context) (testbed.Counts, error) {
 	return c, testbed.GetJSON(ctx, m.origin, "http://"+m.registryURL()+testbed.CountsPath, &c)
 }
 
+// pids returns the processes that live.
+func (m *mesh) pids() []int {
+	pids := []int{m.registry.PID()}
+	for _, n := range m.nodes {
+		if !n.killed() {
+			pids = append(pids, n.PID())
+		}
+	}
+	return pids
+}
+
 // push makes the scenario's layers and pushes them from inside the registry's namespace.
 func (m *mesh) push(ctx context.Context) (*testbed.Image, error) {
 	var sizes []int64

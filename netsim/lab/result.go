@@ -19,9 +19,11 @@ type Result struct {
 	// IntoZoneWire is as IntoZone, in bytes of whole IP packets; IntoZone itself is what they carry behind the TCP header.
 	IntoZoneWire map[string]float64 `json:"into_zone_wire"`
 	Congestion   string             `json:"tcp_congestion_control"`
-	// CPUBusy is the share of the machine's processors that was busy during the pulls, with all that ran beside. Near 1
-	// the times say more about the machine than about the mesh.
+	// CPUBusy is the share of the machine's processors that was busy during the pulls, CPULab that which the lab itself had
+	// (without what the kernel did in interrupts, and without nodes that were killed). If the first is near 1 the times
+	// say more about the machine than about the mesh.
 	CPUBusy float64 `json:"cpu_busy"`
+	CPULab  float64 `json:"cpu_lab"`
 	// Errors says why hosts failed, by name; not of those that were killed.
 	Errors map[string]string `json:"errors,omitempty"`
 }

@@ -73,13 +73,15 @@ func (l *bench) run(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	l.say("pulling %v", netsim.Bytes(img.Size))
-	before, busy := l.router.traffic(), readCPU()
+	before, busy, own := l.router.traffic(), readCPU(), processTime(l.mesh.pids())
 	clients := l.play(ctx, img)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
+	now := readCPU()
+	lab := processTime(l.mesh.pids()) - own
 	r := l.result(ctx, img, clients, before)
-	r.CPUBusy, r.WallS = busy.share(readCPU()), time.Since(began).Seconds()
+	r.CPUBusy, r.CPULab, r.WallS = busy.share(now), max(lab, 0)/max(now.all-busy.all, 1), time.Since(began).Seconds()
 	return r, nil
 }
 

@@ -32,7 +32,7 @@ type Client struct {
 
 // Took is how long the parts of a pull took from its beginning.
 type Took struct {
-	FirstByte time.Duration // of a blob; 0 if none came
+	FirstByte time.Duration // of a layer; 0 if none came
 	All       time.Duration
 }
 
@@ -51,16 +51,23 @@ func (c *Client) image(ctx context.Context, img *Image) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(c.Parallel)
 	for _, b := range img.Blobs {
-		g.Go(func() error { return c.get(ctx, "/blobs/"+b.Digest.String(), b, c) })
+		g.Go(func() error { return c.get(ctx, "/blobs/"+b.Digest.String(), b, &reader{c, b.MediaType.IsLayer()}) })
 	}
 	return g.Wait()
 }
 
-// Write sees the bytes of blobs as they come.
-func (c *Client) Write(b []byte) (int, error) {
-	c.once.Do(func() { c.first = time.Since(c.start) })
-	if c.Seen != nil {
-		c.Seen(len(b))
+// reader sees the bytes of a blob as they come.
+type reader struct {
+	c     *Client
+	layer bool
+}
+
+func (r *reader) Write(b []byte) (int, error) {
+	if r.layer {
+		r.c.once.Do(func() { r.c.first = time.Since(r.c.start) })
+	}
+	if r.c.Seen != nil {
+		r.c.Seen(len(b))
 	}
 	return len(b), nil
 }

@@ -52,6 +52,9 @@ func Start(name, log string, args ...string) (*Process, io.Reader, error) {
 	return p, out, nil
 }
 
+// PID returns the child's process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // Reap waits for the child; it must be called once, after the last read of its stdout.
 func (p *Process) Reap() {
 	p.err = p.cmd.Wait()

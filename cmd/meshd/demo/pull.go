@@ -16,7 +16,7 @@ const parallelBlobs = 3
 type result struct {
 	node      *meshNode
 	took      time.Duration
-	firstByte time.Duration  // until the first byte of a blob
+	firstByte time.Duration  // until the first byte of a layer
 	in        testbed.Source // bytes that the node took in for it
 	err       error          // nil: every digest is right
 }
