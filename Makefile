@@ -10,7 +10,7 @@ export MESHD_REQUIRE_ALL ?= 1
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo sim-goals test race fuzz e2e bench lint vuln tidy generate check clean
+.PHONY: help build demo sim-goals lab test race fuzz e2e bench lint vuln tidy generate check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ demo: build ## Run a whole mesh on this machine and pull an image through every 
 
 sim-goals: build ## Simulate every scenario that has goals and print what is reached (ARGS="--quick --baseline")
 	./$(BIN) sim goals $(ARGS)
+
+lab: build ## Run the lab scenarios as real processes and print simulator and lab beside each other (Linux, root; ARGS="--slower 5 lab-3x7")
+	./$(BIN) sim lab $(ARGS)
 
 test: ## Run every test, end to end ones included (as root: installs what they need)
 	@.ci/install
