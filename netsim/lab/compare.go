@@ -93,6 +93,7 @@ func WriteComparison(w io.Writer, pairs ...Pair) error {
 			wire = max(wire, c)
 		}
 		fmt.Fprintf(t, "\tzone copies with headers, worst\t\t%.3f\t\n", wire)
+		fmt.Fprintf(t, "\tthe lab's router late, ms\t\t%.1f\t\n", 1000*p.Measured.RouterLateS)
 		fmt.Fprintf(t, "\tprocessors busy, with the lab\t\t%.0f %%, %.0f %%\t\n", 100*p.Measured.CPUBusy, 100*p.Measured.CPULab)
 	}
 	if err := t.Flush(); err != nil {

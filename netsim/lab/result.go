@@ -24,6 +24,8 @@ type Result struct {
 	// say more about the machine than about the mesh.
 	CPUBusy float64 `json:"cpu_busy"`
 	CPULab  float64 `json:"cpu_lab"`
+	// RouterLateS is by how much packets between zones came too late, in the mean, for want of a processor.
+	RouterLateS float64 `json:"router_late_s"`
 	// Errors says why hosts failed, by name; not of those that were killed.
 	Errors map[string]string `json:"errors,omitempty"`
 }

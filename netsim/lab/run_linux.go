@@ -81,6 +81,7 @@ func (l *bench) run(ctx context.Context) (*Result, error) {
 	now := readCPU()
 	lab := processTime(l.mesh.pids()) - own
 	r := l.result(ctx, img, clients, before)
+	r.RouterLateS = l.router.lateness().Seconds()
 	r.CPUBusy, r.CPULab, r.WallS = busy.share(now), max(lab, 0)/max(now.all-busy.all, 1), time.Since(began).Seconds()
 	return r, nil
 }
