@@ -33,7 +33,7 @@ type commands struct {
 	Sim     sim.Command     `cmd:"" help:"Simulate meshes of up to thousands of nodes with the policy that ships, and rivals beside it."`
 	Version versionCommand  `cmd:"" help:"Print the version."`
 
-	DemoRegistry demo.RegistryCommand `cmd:"" name:"demo-registry" hidden:"" help:"The registry of meshd demo, in its own process."`
+	DemoRegistry demo.RegistryCommand `cmd:"" name:"demo-registry" hidden:"" help:"The registry of meshd demo and meshd sim lab, in its own process."`
 }
 
 type keyCommands struct {
