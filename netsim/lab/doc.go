@@ -17,8 +17,8 @@
 //
 // Times run from the arrival of a host's client, which is counted from the release: by then all nodes are up and know
 // each other. The registry counts the bytes of blobs that it wrote to connections. What came into a zone is counted by the
-// router twice: whole IP packets, and what they carry behind the TCP header (pieces, TLS records, control
-// messages, retransmissions); the table shows the second, which the simulator's bytes are like. Where the bytes came
+// router twice: whole IP packets, all of them; and what those of the data ports and the registry carry behind the TCP header
+// (pieces with their HTTP and TLS, and retransmissions). The table shows the second, which the simulator's bytes are like. Where the bytes came
 // from and how many were duplicates is what the nodes say; those of a killed node are lost.
 //
 // # Cleaning up

@@ -34,7 +34,7 @@ type fabric struct {
 // count is what came out at a port from beyond its own zone.
 type count struct {
 	packets int64 // bytes of whole IP packets
-	payload int64 // of them, behind the headers
+	payload int64 // of them, what packets of blobs have behind their headers
 }
 
 // hop is a part of a route: through a pipe, if there is one, and then a time.
@@ -215,7 +215,9 @@ func (f *fabric) advance(now time.Duration, done func(to int, p *packet)) {
 func (f *fabric) arrived(p *packet) {
 	if p.far {
 		f.counts[p.to].packets += int64(p.head.size)
-		f.counts[p.to].payload += int64(p.head.payload)
+		if p.head.bulk() {
+			f.counts[p.to].payload += int64(p.head.payload)
+		}
 	}
 }
 

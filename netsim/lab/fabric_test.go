@@ -37,7 +37,7 @@ func testFabric(t testing.TB, text string) *fabric {
 // leaves offers n packets at a time and returns when each is through; those that are lost are missing.
 func leaves(f *fabric, now time.Duration, from, to, n int) []time.Duration {
 	for range n {
-		f.offer(now, from, to, header{size: packetSize, payload: packetSize - 52}, new([bufferSize]byte))
+		f.offer(now, from, to, header{size: packetSize, payload: packetSize - 52, to: dataPort}, new([bufferSize]byte))
 	}
 	return drain(f)
 }
@@ -156,7 +156,9 @@ func TestFabricCounts(t *testing.T) {
 	leaves(f, 0, zoneB, zoneA, 3)
 	leaves(f, 0, registry, zoneA, 5) // from within the zone
 	leaves(f, 0, registry, zoneB, 7)
-	want := []count{{3000, 3 * 948}, {7000, 7 * 948}, {}}
+	f.offer(0, zoneA, zoneB, header{size: 100, payload: 48, from: p2pPort}, new([bufferSize]byte)) // control: only as a whole
+	drain(f)
+	want := []count{{3000, 3 * 948}, {7100, 7 * 948}, {}}
 	for i := range want {
 		if f.counts[i] != want[i] {
 			t.Errorf("port %d: %+v, want %+v", i, f.counts[i], want[i])

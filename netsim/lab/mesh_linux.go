@@ -19,11 +19,8 @@ import (
 
 const (
 	registryName = "registry.lab"
-	registryPort = 5000
 	mirrorAddr   = "127.0.0.1:65001"
 	adminAddr    = "127.0.0.1:65002"
-	p2pPort      = 65003
-	dataPort     = 65004
 	pollEvery    = 100 * time.Millisecond // between two looks at a node that is coming up
 	askTimeout   = 5 * time.Second        // for an answer of a node or the registry
 )

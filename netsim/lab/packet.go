@@ -16,6 +16,19 @@ type header struct {
 	src, dst [4]byte
 	size     int // of the whole packet
 	payload  int // bytes behind the TCP or UDP header; of other protocols behind the IP header
+	from, to int // TCP ports; 0 of other protocols and of fragments
+}
+
+// Ports of what runs in the lab.
+const (
+	registryPort = 5000
+	p2pPort      = 65003 // control messages
+	dataPort     = 65004 // pieces
+)
+
+// bulk reports whether the packet is one of blobs: to or from a node's data port or the registry.
+func (h *header) bulk() bool {
+	return h.from == dataPort || h.to == dataPort || h.from == registryPort || h.to == registryPort
 }
 
 // parse reads the header of an IPv4 packet. It reports false for everything else and for what contradicts itself.
@@ -36,6 +49,7 @@ func parse(p []byte) (header, bool) {
 	case ipTCP:
 		if size >= ihl+minTCP {
 			next = int(p[ihl+12]>>4) * 4
+			h.from, h.to = int(binary.BigEndian.Uint16(p[ihl:])), int(binary.BigEndian.Uint16(p[ihl+2:]))
 		}
 		h.payload = max(h.payload-max(next, minTCP), 0)
 	case ipUDP:

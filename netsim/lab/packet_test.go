@@ -64,6 +64,20 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestBulk(t *testing.T) {
+	for _, row := range []struct {
+		from, to uint16
+		want     bool
+	}{{40000, dataPort, true}, {dataPort, 40000, true}, {40000, registryPort, true}, {registryPort, 40000, true}, {40000, p2pPort, false}} {
+		s := tcp(20, 10)
+		binary.BigEndian.PutUint16(s, row.from)
+		binary.BigEndian.PutUint16(s[2:], row.to)
+		if h, ok := parse(ipv4(addrA, addrB, ipTCP, 24, 0, s)); !ok || h.bulk() != row.want {
+			t.Errorf("from port %d to %d: %+v, %v", row.from, row.to, h, ok)
+		}
+	}
+}
+
 // Whatever comes out of a device, what is believed of it lies within it.
 func FuzzParse(f *testing.F) {
 	f.Add(ipv4(addrA, addrB, ipTCP, 20, 0, tcp(32, 8)))

@@ -16,7 +16,8 @@ type Options struct {
 type Result struct {
 	netsim.Result
 	WallS float64 `json:"wall_s"`
-	// IntoZoneWire is as IntoZone, in bytes of whole IP packets; IntoZone itself is what they carry behind the TCP header.
+	// IntoZoneWire is as IntoZone, in bytes of all IP packets, control messages and the mesh's own upkeep with them.
+	// IntoZone itself is what packets of data ports and the registry carry behind the TCP header.
 	IntoZoneWire map[string]float64 `json:"into_zone_wire"`
 	Congestion   string             `json:"tcp_congestion_control"`
 	// CPUBusy is the share of the machine's processors that was busy during the pulls, CPULab that which the lab itself had

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"encoding/binary"
 	"os"
 	"sync"
 	"testing"
@@ -75,6 +76,8 @@ func TestRouter(t *testing.T) {
 		defer stop()
 		began := time.Now()
 		first, second := ipv4(addrA, addrB, ipTCP, 20, 0, tcp(32, 100)), ipv4(addrA, addrB, ipTCP, 20, 0, tcp(32, 200))
+		binary.BigEndian.PutUint16(first[20:], dataPort)
+		binary.BigEndian.PutUint16(second[22:], registryPort)
 		devs[zoneA].in <- []byte("not a packet")
 		devs[zoneA].in <- ipv4(addrA, [4]byte{192, 168, 1, 1}, ipTCP, 20, 0, tcp(20, 1))
 		devs[zoneA].in <- ipv4(addrA, addrA, ipTCP, 20, 0, tcp(20, 1)) // of its own zone
