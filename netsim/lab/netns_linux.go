@@ -63,12 +63,20 @@ func (n *namespace) prepare() error {
 	if err := n.links.LinkSetUp(lo); err != nil {
 		return fmt.Errorf("set up the loopback of a namespace: %w", err)
 	}
+	for name, value := range sysctls {
+		if err := n.set(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// set gives a parameter of the namespace below /proc/sys/net a value, if the kernel has the parameter.
+func (n *namespace) set(name, value string) error {
 	return n.do(func() error {
-		for name, value := range sysctls {
-			path := filepath.Join("/proc/sys/net", name)
-			if err := os.WriteFile(path, []byte(value), 0o644); err != nil && !os.IsNotExist(err) {
-				return fmt.Errorf("set %s to %s: %w", path, value, err)
-			}
+		path := filepath.Join("/proc/sys/net", name)
+		if err := os.WriteFile(path, []byte(value), 0o644); err != nil && !os.IsNotExist(err) {
+			return fmt.Errorf("set %s to %s: %w", path, value, err)
 		}
 		return nil
 	})

@@ -14,6 +14,10 @@ import (
 	"github.com/meshd-project/meshd/netsim"
 )
 
+// registrySend bounds what the kernel takes of the registry for a connection before it is sent: what the registry counts as
+// written, and what a client that dies never gets.
+const registrySend = "4096 65536 524288" // bytes: least, at first, most
+
 const (
 	mtu       = 1500
 	tunName   = "wan"
@@ -81,7 +85,7 @@ func (w *wires) layRegistry() error {
 	if w.registry, err = newNamespace(); err != nil {
 		return err
 	}
-	return w.openTUN(w.registry, registryAddress())
+	return errors.Join(w.registry.set("ipv4/tcp_wmem", registrySend), w.openTUN(w.registry, registryAddress()))
 }
 
 // openTUN makes the device through which a namespace reaches the others: everything that is not its own goes there.
