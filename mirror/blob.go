@@ -42,9 +42,10 @@ func (m *Mirror) serveBlob(w http.ResponseWriter, r *http.Request, rq request) e
 	if r.Method == http.MethodHead {
 		return m.headBlob(ctx, w, rq, yes)
 	}
+	who := rq.caller.under(yes)
 	blob, err := m.blobs.Open(ctx, BlobWant{
 		Ref: rq.ref, Digest: rq.digest, Size: yes.size,
-		Authorization: rq.auth, Private: rq.auth != "" && m.gate.private(rq.caller),
+		Authorization: who.auth, Private: who.auth != "" && m.gate.private(who),
 	})
 	if err != nil {
 		return fmt.Errorf("open blob %s: %w", rq.digest, err)
@@ -57,7 +58,7 @@ func (m *Mirror) serveBlob(w http.ResponseWriter, r *http.Request, rq request) e
 // asking the origin when only a manifest has claimed it.
 func (m *Mirror) headBlob(ctx context.Context, w http.ResponseWriter, rq request, yes grant) error {
 	size, ok := m.blobs.Stat(rq.digest)
-	if !ok && !yes.proven {
+	if !ok && !yes.proven && !yes.stale {
 		told, err := m.gate.ask(ctx, endpointBlob, rq.caller, rq.digest, func(ctx context.Context) (grant, error) {
 			return m.askBlob(ctx, rq.caller, rq.digest)
 		})

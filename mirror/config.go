@@ -37,14 +37,19 @@ type Config struct {
 	GrantTTL time.Duration
 	// RefusalTTL is how long the origin's no to credentials is good. Default 30 s.
 	RefusalTTL time.Duration
-	// StaleTTL is how old a yes may be to serve while the origin cannot answer.
-	// Default 24 h; equal to GrantTTL switches it off.
+	// StaleTTL is how old a yes to anybody may be to serve while the origin cannot
+	// answer, tags included. Default 7 days; equal to GrantTTL switches it off.
 	StaleTTL time.Duration
+	// StalePrivateTTL is the same for a yes to credentials. Default 24 h.
+	StalePrivateTTL time.Duration
+	// TagTTL is how long the manifest that a tag named is taken for the one that
+	// it names, without asking. Default 0: each pull asks.
+	TagTTL time.Duration
 	// MaxGrants bounds the remembered yeses, about 150 bytes each; the least
 	// recently used goes first. Default 65536.
 	MaxGrants int
-	// MaxTags bounds the remembered tag digests (for If-None-Match at the
-	// origin). Default 4096.
+	// MaxTags bounds the tags of which is remembered what they named.
+	// Default 4096.
 	MaxTags int
 
 	// MaxRequests bounds the requests served at once; more get 429.
@@ -68,7 +73,8 @@ func (c Config) withDefaults() Config {
 	or(&c.ManifestMax, 4<<20)
 	or(&c.GrantTTL, 5*time.Minute)
 	or(&c.RefusalTTL, 30*time.Second)
-	or(&c.StaleTTL, max(24*time.Hour, c.GrantTTL))
+	or(&c.StaleTTL, max(7*24*time.Hour, c.GrantTTL))
+	or(&c.StalePrivateTTL, max(24*time.Hour, c.GrantTTL))
 	or(&c.MaxGrants, 1<<16)
 	or(&c.MaxTags, 1<<12)
 	or(&c.MaxRequests, 1024)
@@ -103,6 +109,7 @@ func (c Config) Validate() error {
 		{"manifest max", c.ManifestMax},
 		{"grant ttl", int64(c.GrantTTL)},
 		{"refusal ttl", int64(c.RefusalTTL)},
+		{"tag ttl", int64(c.TagTTL)},
 		{"max grants", int64(c.MaxGrants)},
 		{"max tags", int64(c.MaxTags)},
 		{"max requests", int64(c.MaxRequests)},
@@ -114,6 +121,9 @@ func (c Config) Validate() error {
 	}
 	if c.StaleTTL < c.GrantTTL {
 		errs = append(errs, fmt.Errorf("stale ttl %v is below grant ttl %v", c.StaleTTL, c.GrantTTL))
+	}
+	if c.StalePrivateTTL < c.GrantTTL {
+		errs = append(errs, fmt.Errorf("stale private ttl %v is below grant ttl %v", c.StalePrivateTTL, c.GrantTTL))
 	}
 	return errors.Join(errs...)
 }

@@ -34,8 +34,8 @@
 // subject, and layers that carry URLs or a non-distributable type): those are
 // asked for one by one. Without a grant the origin is asked (HEAD, coalesced)
 // with the client's own Authorization. When it cannot answer at all (not reached,
-// time-out, 429, 5xx) a grant up to Config.StaleTTL old serves; a 401, 403 or 404
-// withdraws the grant. A 401 answers for its credentials and repository, a 403 for
+// time-out, 429, 5xx) a grant up to Config.StaleTTL old serves, one to credentials
+// up to Config.StalePrivateTTL; a 401, 403 or 404 withdraws the grant. A 401 answers for its credentials and repository, a 403 for
 // its question, for Config.RefusalTTL. Grants and refusals live in memory,
 // bounded, keyed by a salted hash: no credential is kept.
 //
@@ -43,6 +43,17 @@
 // repository that the client may read, is answered as the origin would. Blobs
 // that needed credentials are kept apart by registry below [Blobs], because a
 // registry's yes is a yes for what that registry has, whatever the digest.
+//
+// # Tags
+//
+// Each pull by tag asks the origin what the tag names, together with whoever asks
+// the same: by HEAD and If-None-Match if the manifest that it named last is here.
+// Within Config.TagTTL of an answer it is not asked by those who have a fresh grant
+// for that manifest. While the origin cannot answer, its last answer serves under
+// the gate's rule for old grants, with Age and Warning headers and a line in the
+// log. An origin that could not answer is left alone for some seconds by all whom
+// an old answer serves. [Mirror.Tags] and [Mirror.Restore] carry what anybody was
+// told over a restart; what credentials were told is not written down.
 //
 // # Logging in
 //

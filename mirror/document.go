@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -39,6 +40,10 @@ type document struct {
 	mediaType string
 	size      int64  // bytes
 	data      []byte // nil after a HEAD; shared between callers, never written to
+
+	// stale: the origin cannot answer, and age ago it named this one.
+	stale bool
+	age   time.Duration
 }
 
 // part is a blob or manifest that a manifest vouches for.

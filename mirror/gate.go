@@ -9,7 +9,14 @@ import (
 )
 
 // stalePatience bounds the wait for an origin while an old yes could serve.
-const stalePatience = 3 * time.Second
+// outageTTL is how long one that could not answer is then not asked at all.
+const (
+	stalePatience = 3 * time.Second
+	outageTTL     = 5 * time.Second
+)
+
+// maxOutages bounds the registries that are remembered as away.
+const maxOutages = 1024
 
 // grant is the origin's yes.
 type grant struct {
@@ -18,6 +25,10 @@ type grant struct {
 	// proven: the origin told the size for this digest; otherwise a manifest
 	// claimed it.
 	proven bool
+
+	// On the way out of the gate only.
+	stale  bool // it is old, and the origin cannot answer
+	public bool // it was given to anybody
 }
 
 // maxRefusals bounds the remembered noes.
@@ -35,16 +46,30 @@ type caller struct {
 	auth string // Authorization, "" if anonymous
 }
 
+// under is the caller that a yes was given to: this one, or anybody.
+func (c caller) under(yes grant) caller {
+	if yes.public {
+		c.auth = ""
+	}
+	return c
+}
+
 // gate remembers who may have what. It is safe for concurrent use.
 type gate struct {
 	hasher hasher
 	ttl    time.Duration
-	stale  time.Duration
+	// How old a yes to anybody, and one to credentials, may be to serve while the
+	// origin cannot answer.
+	stale, stalePrivate time.Duration
+
 	grants *lru[hash, grant]
 	noes   *lru[hash, refusal]
 	noTTL  time.Duration
-	asks   *flights[grant]
-	stats  *counters
+	// outages says until when a registry is not asked if an old yes serves.
+	outages *lru[string, time.Time]
+
+	asks  *flights[grant]
+	stats *counters
 }
 
 func (g *gate) key(c caller, d digest.Digest) hash {
@@ -75,36 +100,76 @@ func (g *gate) giveParts(c caller, at time.Time, parts []part) {
 	}
 }
 
-// known reports whether there is a yes that allow may still use.
+// staleFor is how old a yes to a caller may be.
+func (g *gate) staleFor(c caller) time.Duration {
+	if c.auth == "" {
+		return g.stale
+	}
+	return g.stalePrivate
+}
+
+// fresh returns a yes that needs no question.
+func (g *gate) fresh(c caller, d digest.Digest) (grant, bool) {
+	yes, ok := g.grants.get(g.key(c, d))
+	return yes, ok && time.Since(yes.at) < g.ttl
+}
+
+// known reports whether there is a yes to these very credentials that may still
+// be used.
 func (g *gate) known(c caller, d digest.Digest) bool {
-	old, ok := g.grants.get(g.key(c, d))
-	return ok && time.Since(old.at) < g.stale
+	yes, ok := g.grants.get(g.key(c, d))
+	return ok && time.Since(yes.at) < g.staleFor(c)
+}
+
+// old returns a yes that serves while the origin cannot answer: to these
+// credentials, or to anybody.
+func (g *gate) old(c caller, d digest.Digest) (grant, bool) {
+	for _, who := range []caller{c, {ref: c.ref}} {
+		if yes, ok := g.grants.get(g.key(who, d)); ok && time.Since(yes.at) < g.staleFor(who) {
+			yes.stale, yes.public = true, who.auth == ""
+			return yes, true
+		}
+	}
+	return grant{}, false
 }
 
 // allow returns a fresh yes, or the answer to ask. An old yes serves while the
 // origin cannot answer; the origin's no withdraws it.
 func (g *gate) allow(ctx context.Context, e endpoint, c caller, d digest.Digest, ask func(context.Context) (grant, error)) (grant, error) {
-	key := g.key(c, d)
-	old, ok := g.grants.get(key)
-	age := time.Since(old.at)
-	if ok && age < g.ttl {
+	if yes, ok := g.fresh(c, d); ok {
 		g.stats.grantHits.Add(1)
-		return old, nil
+		return yes, nil
 	}
-	usable := ok && age < g.stale
-	wait := ctx
-	if usable {
-		var cancel context.CancelFunc
-		wait, cancel = context.WithTimeout(ctx, stalePatience)
-		defer cancel()
-	}
-	yes, err := g.ask(wait, e, c, d, ask)
-	if err != nil && usable && ctx.Err() == nil && cannotAnswer(err) {
+	old, usable := g.old(c, d)
+	yes, stale, err := orOld(ctx, g, c, old, usable, func(ctx context.Context) (grant, error) {
+		return g.ask(ctx, e, c, d, ask)
+	})
+	if stale {
 		g.stats.staleGrants.Add(1)
-		log.Infow("origin cannot answer, an earlier yes serves", "blob", d, "ref", c.ref.String(), "origin", c.ref.Registry, "err", err)
-		return old, nil
+		log.Infow("origin cannot answer, an earlier yes serves", "blob", d, "ref", c.ref.String(), "origin", c.ref.Registry, "dur", time.Since(old.at).Round(time.Second))
 	}
 	return yes, err
+}
+
+// orOld puts a question to the origin. If usable, old is the answer, and stale
+// true, when the origin cannot give one: at once if it could not a moment ago,
+// else after stalePatience at most.
+func orOld[V any](ctx context.Context, g *gate, c caller, old V, usable bool, ask func(context.Context) (V, error)) (value V, stale bool, err error) {
+	if !usable {
+		value, err = ask(ctx)
+		return value, false, err
+	}
+	if until, ok := g.outages.get(c.ref.Registry); ok && time.Now().Before(until) {
+		return old, true, nil
+	}
+	wait, cancel := context.WithTimeout(ctx, stalePatience)
+	defer cancel()
+	value, err = ask(wait)
+	if err == nil || ctx.Err() != nil || !cannotAnswer(err) {
+		return value, false, err
+	}
+	g.outages.put(c.ref.Registry, time.Now().Add(outageTTL))
+	return old, true, nil
 }
 
 // ask puts a question to the origin together with whoever asks the same. It is

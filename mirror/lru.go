@@ -69,6 +69,17 @@ func (l *lru[K, V]) drop(key K) {
 	}
 }
 
+// values returns all values, most recently used first.
+func (l *lru[K, V]) values() []V {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make([]V, 0, l.order.Len())
+	for el := l.order.Front(); el != nil; el = el.Next() {
+		out = append(out, el.Value.(*entry[K, V]).value)
+	}
+	return out
+}
+
 func (l *lru[K, V]) len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

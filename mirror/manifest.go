@@ -19,7 +19,8 @@ type manifests struct {
 	docs   Documents
 	origin Origin
 	gate   *gate
-	tags   *lru[hash, digest.Digest] // last answer per repository, tag and Accept
+	tags   *lru[hash, Tag] // last answer per repository and tag
+	tagTTL time.Duration
 	// private holds what was fetched with credentials, by caller. It never goes to
 	// disk: there any registry's yes for the digest would serve it.
 	private *lru[hash, document]
@@ -46,7 +47,7 @@ func (q question) method() string {
 // find answers a question. The document has data unless it was a HEAD.
 func (m *manifests) find(ctx context.Context, q question) (document, error) {
 	if q.digest == "" {
-		return m.ask(ctx, q)
+		return m.byTag(ctx, q)
 	}
 	doc, ok := m.local(q.caller, q.digest)
 	if !ok {
@@ -58,7 +59,7 @@ func (m *manifests) find(ctx context.Context, q question) (document, error) {
 	if err != nil {
 		return document{}, err
 	}
-	m.gate.giveParts(q.caller, yes.at, partsOf(doc.data))
+	m.gate.giveParts(q.caller.under(yes), yes.at, partsOf(doc.data))
 	return doc, nil
 }
 
@@ -123,7 +124,10 @@ func (m *manifests) fromOrigin(ctx context.Context, q question) (document, error
 	at := time.Now()
 	doc, err := m.fetch(ctx, q)
 	if err != nil {
-		if refused(err) && q.digest != "" {
+		switch {
+		case q.digest == "":
+			m.noteRefusal(q, err)
+		case refused(err):
 			m.gate.grants.drop(m.gate.key(q.caller, q.digest))
 		}
 		return document{}, err
@@ -132,7 +136,7 @@ func (m *manifests) fromOrigin(ctx context.Context, q question) (document, error
 		return doc, nil
 	}
 	if q.digest == "" {
-		m.tags.put(m.tagKey(q), doc.digest)
+		m.note(q, doc, at)
 	}
 	m.gate.give(q.caller, doc.digest, grant{at: at, size: doc.size, proven: true})
 	if doc.data != nil {
@@ -164,10 +168,18 @@ func (m *manifests) fetch(ctx context.Context, q question) (document, error) {
 	return m.get(ctx, q)
 }
 
-// get fetches a manifest and keeps it. A tag whose last digest is on disk is
-// asked for with If-None-Match.
+// get fetches a manifest and keeps it. A tag whose last manifest is here is asked
+// for by HEAD first: registries that count pulls do not count that.
 func (m *manifests) get(ctx context.Context, q question) (document, error) {
 	known, ok := m.lastOf(q)
+	if ok {
+		switch same, err := m.unmoved(ctx, q, known.digest); {
+		case err != nil:
+			return document{}, err
+		case same:
+			return known, nil
+		}
+	}
 	resp, err := m.send(ctx, q, known.digest)
 	if err != nil {
 		return document{}, err
@@ -188,20 +200,20 @@ func (m *manifests) get(ctx context.Context, q question) (document, error) {
 	return doc, nil
 }
 
-// lastOf returns the document that a tag named last time.
-func (m *manifests) lastOf(q question) (document, bool) {
-	if q.digest != "" {
-		return document{}, false
+// unmoved asks whether a tag still names d. An origin that does not know HEAD, or
+// answers it without a digest, gives no yes.
+func (m *manifests) unmoved(ctx context.Context, q question, d digest.Digest) (bool, error) {
+	q.head = true
+	resp, err := m.send(ctx, q, d)
+	switch originStatus(err) {
+	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		return false, nil
 	}
-	d, ok := m.tags.get(m.tagKey(q))
-	if !ok {
-		return document{}, false
+	if err != nil {
+		return false, err
 	}
-	return m.local(q.caller, d)
-}
-
-func (m *manifests) tagKey(q question) hash {
-	return m.hasher.sum("tag", q.ref.Registry, q.ref.Repository, q.reference, q.accept)
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusNotModified || resp.Header.Get("Docker-Content-Digest") == d.String(), nil
 }
 
 func (m *manifests) send(ctx context.Context, q question, unless digest.Digest) (*http.Response, error) {
@@ -235,6 +247,9 @@ func (m *Mirror) serveManifest(w http.ResponseWriter, r *http.Request, rq reques
 	h := w.Header()
 	h.Set("Docker-Content-Digest", doc.digest.String())
 	h.Set("ETag", etag(doc.digest))
+	if doc.stale {
+		staleHeader(h, doc.age)
+	}
 	if notModified(r.Header, doc.digest) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil

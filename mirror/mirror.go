@@ -12,7 +12,6 @@ import (
 	"time"
 
 	logging "github.com/ipfs/go-log/v2"
-	"github.com/opencontainers/go-digest"
 )
 
 var log = logging.Logger("meshd/mirror")
@@ -42,10 +41,11 @@ func New(cfg Config, blobs Blobs, docs Documents, origin Origin) *Mirror {
 	h, stats := newHasher(), new(counters)
 	tickets := make(chan struct{}, cfg.MaxQuestions)
 	g := &gate{
-		hasher: h, ttl: cfg.GrantTTL, stale: cfg.StaleTTL, stats: stats,
+		hasher: h, ttl: cfg.GrantTTL, stale: cfg.StaleTTL, stalePrivate: cfg.StalePrivateTTL, stats: stats,
 		grants: newLRU[hash, grant](cfg.MaxGrants),
 		noes:   newLRU[hash, refusal](maxRefusals), noTTL: cfg.RefusalTTL,
-		asks: newFlights[grant](cfg.ManifestTimeout, tickets),
+		outages: newLRU[string, time.Time](maxOutages),
+		asks:    newFlights[grant](cfg.ManifestTimeout, tickets),
 	}
 	return &Mirror{
 		cfg: cfg, blobs: blobs, origin: origin, hasher: h, gate: g, stats: stats,
@@ -58,7 +58,7 @@ func New(cfg Config, blobs Blobs, docs Documents, origin Origin) *Mirror {
 		},
 		manifests: &manifests{
 			hasher: h, max: cfg.ManifestMax, docs: docs, origin: origin, gate: g, stats: stats,
-			tags:    newLRU[hash, digest.Digest](cfg.MaxTags),
+			tags: newLRU[hash, Tag](cfg.MaxTags), tagTTL: cfg.TagTTL,
 			private: newLRU[hash, document](maxPrivates),
 			asks:    newFlights[document](cfg.ManifestTimeout, tickets),
 		},

@@ -14,6 +14,8 @@ type Stats struct {
 	Aborted       int64 // blobs cut after their first byte, by either side
 	GrantHits     int64 // requests that an earlier yes of the origin covered
 	StaleGrants   int64 // of an origin that could not answer, covered by an old yes
+	StaleTags     int64 // of an origin that could not answer, named by its last answer
+	TagHits       int64 // tags not asked for within Config.TagTTL
 	OriginAsks    int64 // questions put to origins
 	Coalesced     int64 // requests that shared another one's question
 	Refusals      int64 // requests that an earlier no of the origin answered
@@ -29,6 +31,7 @@ type counters struct {
 	grantHits, staleGrants           atomic.Int64
 	originAsks, coalesced            atomic.Int64
 	refusals, tokens                 atomic.Int64
+	staleTags, tagHits               atomic.Int64
 }
 
 // Stats returns the counters. They are read one by one, so they need not add up.
@@ -45,6 +48,8 @@ func (m *Mirror) Stats() Stats {
 		Aborted:       c.aborted.Load(),
 		GrantHits:     c.grantHits.Load(),
 		StaleGrants:   c.staleGrants.Load(),
+		StaleTags:     c.staleTags.Load(),
+		TagHits:       c.tagHits.Load(),
 		OriginAsks:    c.originAsks.Load(),
 		Coalesced:     c.coalesced.Load(),
 		Refusals:      c.refusals.Load(),

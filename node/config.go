@@ -26,6 +26,7 @@ const (
 	ZoneFile     = "zone"         // the zone that the node has found out, one line
 	CAFile       = "ca.crt"       // certificate of the proxy's authority, PEM; there before the mirror listens
 	CAKeyFile    = "ca.key"       // its key, PEM, mode 0600
+	TagsFile     = "tags"         // what tags named last, for a start while registries are away; JSON, mode 0600
 )
 
 // Config is everything that a node can be told: one struct for each package that takes part. The zero value is
@@ -68,6 +69,14 @@ type MirrorConfig struct {
 	FirstByteTimeout time.Duration
 	// ManifestTimeout bounds the wait for a manifest from the origin. Default 15 s.
 	ManifestTimeout time.Duration
+	// TagTTL is how long a tag is taken to name what it named, without asking the registry. Default 0: each pull
+	// asks. Flag --tag-ttl.
+	TagTTL time.Duration
+	// Stale is how long after a registry's answer an image that anybody may have, tags included, is still served while the
+	// registry cannot answer; 0 is never. Default 7 days. Flag --stale.
+	Stale time.Duration
+	// StalePrivate is the same for images that needed credentials, to those credentials. Default 24 h. Flag --stale-private.
+	StalePrivate time.Duration
 }
 
 // ProxyConfig is the forward proxy on the mirror's port.
@@ -157,6 +166,7 @@ func Default() Config {
 		Mirror: MirrorConfig{
 			Addr: "127.0.0.1:65001", DefaultRegistry: "docker.io",
 			FirstByteTimeout: 20 * time.Second, ManifestTimeout: 15 * time.Second,
+			Stale: 7 * 24 * time.Hour, StalePrivate: 24 * time.Hour,
 		},
 		Admin: AdminConfig{Addr: "127.0.0.1:65002"},
 		P2P: P2PConfig{
@@ -251,6 +261,9 @@ func (c *Config) Validate() error {
 		{"download-limit", int64(c.Exchange.DownloadLimit)},
 		{"upload-limit", int64(c.Exchange.UploadLimit)},
 		{"origin-limit", int64(c.Origin.Limit)},
+		{"tag-ttl", int64(c.Mirror.TagTTL)},
+		{"stale", int64(c.Mirror.Stale)},
+		{"stale-private", int64(c.Mirror.StalePrivate)},
 	} {
 		if v.n < 0 {
 			bad(v.flag, "%d is negative", v.n)

@@ -315,16 +315,13 @@ func (n *node) openExchange() (err error) {
 
 // openFronts makes the mirror and the admin API.
 func (n *node) openFronts() error {
-	mc := mirror.Config{
-		DefaultRegistry:  n.cfg.Mirror.DefaultRegistry,
-		FirstByteTimeout: n.cfg.Mirror.FirstByteTimeout, ManifestTimeout: n.cfg.Mirror.ManifestTimeout,
-		ManifestMax: maxDocument,
-	}
+	mc := n.cfg.Mirror.mirror()
 	if err := mc.Validate(); err != nil {
 		return fmt.Errorf("mirror: %w", err)
 	}
 	n.mirror = mirror.New(mc, newDirectBlobs(settledBlobs{meshBlobs{n.exchange}, n.settled}, n.origin), documents{n.store}, mirrorOrigin{n.origin})
 	n.closeLater(n.mirror.Close)
+	n.mirror.Restore(readTags(n.path(TagsFile)))
 	if err := n.openProxy(); err != nil {
 		return err
 	}
@@ -381,6 +378,7 @@ func (n *node) run(ctx context.Context) error {
 	}
 	var errs []error
 	if life.Err() == nil {
+		mesh.Go(watch("tags file", func() error { return keepTags(meshCtx, n.path(TagsFile), n.mirror.Tags) }))
 		fronts.Go(watch("mirror", func() error { return serve(n.mirrorServer, n.mirrorListener) }))
 		errs = append(errs, n.up())
 		if errs[0] == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -34,6 +35,10 @@ type runCommand struct {
 
 	ProxyRule []node.ProxyRule `env:"MESHD_PROXY_RULE" sep:";" placeholder:"HOST[:PORT]|/REGEXP/=ACTION" help:"What the proxy on the mirror's port does with a host: mesh, direct or refuse; may be repeated, the first that fits counts (default: registries mesh, others direct)."`
 
+	TagTTL       time.Duration `name:"tag-ttl" env:"MESHD_TAG_TTL" default:"${tag_ttl}" placeholder:"DURATION" help:"How long a tag is taken to name the same image without asking the registry (default ${default}: each pull asks)."`
+	Stale        time.Duration `env:"MESHD_STALE" default:"${stale}" placeholder:"DURATION" help:"While a registry is away, serve what it allowed anybody this long ago at most, tags included; 0s for never (default ${default})."`
+	StalePrivate time.Duration `env:"MESHD_STALE_PRIVATE" default:"${stale_private}" placeholder:"DURATION" help:"The same for what needed credentials, to the same credentials (default ${default})."`
+
 	CacheSize     node.Bytes `env:"MESHD_CACHE_SIZE" default:"${cache_size}" placeholder:"SIZE" help:"Disk space for blobs, 0 for no limit (default ${default}). A larger blob is not served."`
 	DownloadLimit node.Rate  `env:"MESHD_DOWNLOAD_LIMIT" default:"${download_limit}" placeholder:"RATE" help:"Most bytes a second in, such as 100MB/s; 0 for no limit."`
 	UploadLimit   node.Rate  `env:"MESHD_UPLOAD_LIMIT" default:"${upload_limit}" placeholder:"RATE" help:"Most bytes a second out to peers; 0 for no limit."`
@@ -52,6 +57,9 @@ func defaultVars(c node.Config) kong.Vars {
 		"data_dir":         c.DataDir,
 		"zone":             c.Zone,
 		"default_registry": c.Mirror.DefaultRegistry,
+		"tag_ttl":          c.Mirror.TagTTL.String(),
+		"stale":            c.Mirror.Stale.String(),
+		"stale_private":    c.Mirror.StalePrivate.String(),
 		"cache_size":       c.Store.CacheSize.String(),
 		"download_limit":   c.Exchange.DownloadLimit.String(),
 		"upload_limit":     c.Exchange.UploadLimit.String(),
@@ -64,6 +72,7 @@ func (r *runCommand) config() node.Config {
 	c := node.Default()
 	c.Mirror.Addr = r.MirrorAddr
 	c.Mirror.DefaultRegistry = r.DefaultRegistry
+	c.Mirror.TagTTL, c.Mirror.Stale, c.Mirror.StalePrivate = r.TagTTL, r.Stale, r.StalePrivate
 	c.Admin.Addr = r.AdminAddr
 	c.P2P.Addrs = r.P2PAddr
 	c.P2P.Bootstrap = r.Bootstrap
