@@ -92,9 +92,9 @@ func (a *authServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	access := []any{}
-	repo := strings.TrimSuffix(strings.TrimPrefix(scope, "repository:"), ":pull")
+	repo, actions, _ := strings.Cut(strings.TrimPrefix(scope, "repository:"), ":")
 	if slices.Contains(a.mays[user], repo) || slices.Contains(a.mays[""], repo) {
-		access = append(access, map[string]any{"type": "repository", "name": repo, "actions": []string{"pull"}})
+		access = append(access, map[string]any{"type": "repository", "name": repo, "actions": strings.Split(actions, ",")})
 	}
 	token, err := a.sign(user, access)
 	if err != nil {

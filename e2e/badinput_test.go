@@ -113,7 +113,7 @@ func TestMalformedRequests(t *testing.T) {
 			}
 		})
 	}
-	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "BREW"} {
+	for _, method := range []string{"GET", "PUT", "PATCH", "DELETE", "BREW"} {
 		status, _, body, err := raw(n.mirror(), method+" /v2/library/one/blobs/uploads/ HTTP/1.1\r\nHost: m\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 		must(t, err)
 		if code, _ := ociCode(body); status != http.StatusMethodNotAllowed || code != "UNSUPPORTED" {

@@ -25,8 +25,8 @@ type Config struct {
 	// WriteTimeout bounds the time a client takes to accept the next chunk of a
 	// body, 1 MiB at most. Default 60 s.
 	WriteTimeout time.Duration
-	// BodyTimeout bounds the time for a request body to arrive. Pulls have none.
-	// Default 10 s.
+	// BodyTimeout bounds the time for a pull's request body to arrive, which has
+	// none to bring, and the wait for the next bytes of a push's. Default 10 s.
 	BodyTimeout time.Duration
 
 	// ManifestMax is the largest manifest in bytes that is passed on.

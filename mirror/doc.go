@@ -1,5 +1,5 @@
-// Package mirror is what container clients talk to: the pull half of the OCI
-// distribution API as an [http.Handler].
+// Package mirror is what container clients talk to: the OCI distribution API as an
+// [http.Handler]. Pulls are its own business, pushes it passes on.
 //
 // # What it owns
 //
@@ -18,6 +18,10 @@
 //	GET, HEAD /v2/<name>/blobs/<digest>             ranges: first-last, open, suffix
 //	GET, HEAD /v2/<name>/tags/list
 //	GET, HEAD /v2/<name>/referrers/<digest>
+//	PUT, DELETE /v2/<name>/manifests/<tag or digest>
+//	DELETE /v2/<name>/blobs/<digest>
+//	POST /v2/<name>/blobs/uploads/
+//	GET, HEAD, PATCH, PUT, DELETE /v2/<name>/blobs/uploads/<upload>
 //
 // The registry is, in this order: the query parameter ns; the first element of
 // the name, if it is a configured registry, has a dot or a colon, or is
@@ -72,6 +76,18 @@
 // client and its registry, as is the registry's Bearer challenge to a client
 // that sent nothing: so clients that do not ping (containerd) cost no extra trip.
 //
+// # Pushes
+//
+// A push goes to the registry as it is, with the client's own credentials, once and
+// as it comes; nothing of it is kept. A login out of a token of the mirror goes
+// along at once, under the same rule as for pulls which registry may have it. A
+// Location at the registry is rewritten to lead back here, whatever path the
+// registry keeps uploads at (other paths travel sealed in the upload's name, for an
+// hour and until a restart); one at another host is passed on as it is, and no
+// redirect is followed. A mount from another registry is left out, so that the blob
+// is sent. The first pull of a tag after its push asks the registry, whatever is
+// remembered.
+//
 // # Streaming
 //
 // A blob's status line is written together with its first byte, so that until
@@ -92,14 +108,14 @@
 //
 // # What it refuses
 //
-// Pushes (405), absolute request URIs (it is no proxy), names, digests and
-// queries outside the grammar, bodies on a GET that do not end. It never sends a
+// Absolute request URIs (it is no proxy), names, digests and queries outside the
+// grammar, bodies on a pull that do not end, manifests above Config.ManifestMax. It never sends a
 // Basic challenge, of its own or of an origin: clients would put the password
 // into every request.
 //
 // # Specification
 //
-// OCI distribution-spec 1.1 (pull and content discovery), RFC 9110 sections 13
+// OCI distribution-spec 1.1, RFC 9110 sections 13
 // (conditional requests), 14 (ranges) and 11 (challenges), and the Docker registry
 // token authentication protocol (GET only). Several ranges in one request are
 // answered with the whole blob, which RFC 9110 allows. A 404 to referrers is

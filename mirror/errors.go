@@ -26,7 +26,8 @@ var (
 var (
 	errRoute  = errors.New("no such endpoint")
 	errMethod = errors.New("method not supported")
-	errUpload = errors.New("pushes are not supported")
+	errUpload = errors.New("no such upload")
+	errLarge  = errors.New("manifest too large")
 	errName   = errors.New("invalid repository name")
 	errTag    = errors.New("invalid tag")
 	errDigest = errors.New("invalid digest")
@@ -51,6 +52,7 @@ const (
 	codeNameUnknown     = "NAME_UNKNOWN"
 	codeUnauthorized    = "UNAUTHORIZED"
 	codeDenied          = "DENIED"
+	codeUploadUnknown   = "BLOB_UPLOAD_UNKNOWN"
 	codeUnsupported     = "UNSUPPORTED"
 	codeTooMany         = "TOOMANYREQUESTS"
 	codeRangeInvalid    = "RANGE_INVALID"
@@ -72,15 +74,16 @@ type row struct {
 // rows is the only table from errors to HTTP. Errors that carry an OriginError
 // with a status are answered by passOn before it is looked at.
 var rows = []row{
-	{errRoute, http.StatusNotFound, codeUnsupported, "no such endpoint on a pull mirror"},
-	{errMethod, http.StatusMethodNotAllowed, codeUnsupported, "a pull mirror answers GET and HEAD only"},
-	{errUpload, http.StatusMethodNotAllowed, codeUnsupported, "a pull mirror takes no pushes"},
+	{errRoute, http.StatusNotFound, codeUnsupported, "no such endpoint on a mirror"},
+	{errMethod, http.StatusMethodNotAllowed, codeUnsupported, "nothing here is done by this method"},
+	{errUpload, http.StatusNotFound, codeUploadUnknown, "no such upload: begin it anew"},
+	{errLarge, http.StatusRequestEntityTooLarge, codeManifestInvalid, "the manifest is larger than registries take"},
 	{errName, http.StatusBadRequest, codeNameInvalid, "invalid registry or repository name"},
 	{errQuery, http.StatusBadRequest, codeNameInvalid, "invalid query"},
 	{errTag, http.StatusNotFound, codeManifestUnknown, "no manifest can have this tag"},
 	{errDigest, http.StatusBadRequest, codeDigestInvalid, "invalid or unsupported digest"},
 	{errRange, http.StatusRequestedRangeNotSatisfiable, codeRangeInvalid, "the range lies past the end of the blob"},
-	{errBody, http.StatusBadRequest, codeUnsupported, "a pull has no request body"},
+	{errBody, http.StatusBadRequest, codeUnsupported, "the request body is not wanted here, or did not arrive in time"},
 	{errScope, http.StatusBadRequest, codeNameInvalid, "a token is for one registry: ask for one at a time"},
 	{errLogin, http.StatusUnauthorized, codeUnauthorized, "a token is given for Basic credentials of at most 12 KiB, or for none"},
 	{errToken, http.StatusUnauthorized, codeUnauthorized, "the token has expired or is not this node's: ask for a new one"},
@@ -198,6 +201,8 @@ func notFoundCode(e endpoint) string {
 	switch e {
 	case endpointBlob:
 		return codeBlobUnknown
+	case endpointUpload:
+		return codeUploadUnknown
 	case endpointTags:
 		return codeNameUnknown
 	default:

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -245,6 +246,9 @@ type fakeOrigin struct {
 	quirk     fakeQuirk
 	down      error // no answer at all
 	etagBlind bool  // never answers 304
+
+	pushes   []pushed
+	pushHook func(req OriginRequest, body []byte) (*http.Response, error)
 }
 
 // fakeQuirk is what an origin cannot do.
@@ -532,3 +536,36 @@ func wantStatus(t *testing.T, rec *httptest.ResponseRecorder, status int) {
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
+
+func (f *fakeOrigin) Base(registry string) (*url.URL, error) {
+	return &url.URL{Scheme: "https", Host: registry, Path: "/api"}, nil
+}
+
+// Push asks pushHook; the body is read to its end before.
+func (f *fakeOrigin) Push(_ context.Context, req OriginRequest) (*http.Response, error) {
+	var body []byte
+	length := -1
+	if sized, ok := req.Body.(interface{ Len() int }); ok {
+		length = sized.Len()
+	}
+	if req.Body != nil {
+		var err error
+		if body, err = io.ReadAll(req.Body); err != nil {
+			return nil, &fakeError{}
+		}
+	}
+	f.mu.Lock()
+	f.pushes = append(f.pushes, pushed{req, string(body), length})
+	f.mu.Unlock()
+	if f.pushHook == nil {
+		return nil, &fakeError{status: 404}
+	}
+	return f.pushHook(req, body)
+}
+
+// pushed is what came of a push.
+type pushed struct {
+	OriginRequest
+	body   string
+	length int // as told before
+}

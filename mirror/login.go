@@ -103,7 +103,7 @@ func challenge(r *http.Request, rq request) string {
 	}
 	c := `Bearer realm="` + realm.String() + `",service="` + service + `"`
 	if rq.ref.Repository != "" { // the name is within the grammar
-		c += `,scope="repository:` + rq.name + `:pull"`
+		c += `,scope="repository:` + rq.name + `:` + rq.rights() + `"`
 	}
 	return c
 }

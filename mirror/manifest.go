@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -25,7 +26,9 @@ type manifests struct {
 	// disk: there any registry's yes for the digest would serve it.
 	private *lru[hash, document]
 	asks    *flights[document]
-	stats   *counters
+	// epoch counts pushes: what was asked before one does not answer after it.
+	epoch atomic.Uint64
+	stats *counters
 }
 
 // question is what one client wants to know about one manifest.
@@ -35,6 +38,7 @@ type question struct {
 	digest    digest.Digest
 	accept    string
 	head      bool
+	epoch     uint64
 }
 
 func (q question) method() string {
@@ -112,7 +116,8 @@ func (m *manifests) askLeave(ctx context.Context, q question) (grant, error) {
 
 // ask puts the question to the origin, together with whoever asks the same.
 func (m *manifests) ask(ctx context.Context, q question) (document, error) {
-	key := m.hasher.sum(q.method(), q.auth, q.ref.Registry, q.ref.Repository, q.reference, q.accept)
+	q.epoch = m.epoch.Load()
+	key := m.hasher.sum(strconv.FormatUint(q.epoch, 10), q.method(), q.auth, q.ref.Registry, q.ref.Repository, q.reference, q.accept)
 	return inquire(ctx, m.gate, m.asks, q.caller, key, m.gate.everything(q.caller), func(ctx context.Context) (document, error) {
 		return m.fromOrigin(ctx, q)
 	})

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -86,6 +87,8 @@ type request struct {
 	query url.Values
 	// passed: the client brought a token of this mirror, and auth is what it says.
 	passed bool
+	// push: it goes on to the registry as it is.
+	push bool
 }
 
 // ServeHTTP implements [http.Handler].
@@ -98,7 +101,11 @@ func (m *Mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(m.cfg.FirstByteTimeout + m.cfg.ManifestTimeout + m.cfg.WriteTimeout))
 
 	rq, err := m.admit(w, r, active)
-	if err == nil {
+	switch {
+	case err != nil:
+	case rq.push:
+		err = m.servePush(w, r, rq)
+	default:
 		err = m.serveLeast(w, r, rq)
 	}
 	if err != nil {
@@ -108,22 +115,37 @@ func (m *Mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // admit checks everything that can be checked without asking anybody.
 func (m *Mirror) admit(w http.ResponseWriter, r *http.Request, active int64) (request, error) {
+	rq, err := m.check(w, r, active)
+	if err == nil && rq.push {
+		return rq, nil // the body goes on, too
+	}
 	if err := m.endBody(w, r); err != nil {
 		return request{}, err
 	}
+	return rq, err
+}
+
+func (m *Mirror) check(w http.ResponseWriter, r *http.Request, active int64) (request, error) {
 	switch {
 	case m.draining.Load():
 		return request{}, ErrDraining
 	case active > int64(m.cfg.MaxRequests):
 		m.stats.shed.Add(1)
 		return request{}, ErrBusy
-	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		w.Header().Set("Allow", "GET, HEAD")
-		return request{}, errMethod
 	case r.URL.IsAbs():
 		return request{}, errRoute
 	}
-	return m.parse(r)
+	rq, err := m.parse(r)
+	if err != nil {
+		return rq, err
+	}
+	allowed := methods(rq.route)
+	if !slices.Contains(allowed, r.Method) {
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		return rq, errMethod
+	}
+	rq.push = rq.endpoint == endpointUpload || r.Method != http.MethodGet && r.Method != http.MethodHead
+	return rq, nil
 }
 
 func (m *Mirror) parse(r *http.Request) (request, error) {

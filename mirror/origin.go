@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/url"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -14,9 +15,9 @@ type OriginRequest struct {
 	Method        string      // GET or HEAD
 	Path          string      // below /v2/<repository>/: "manifests/latest", "tags/list"
 	RawQuery      string      // encoded, without ns
-	Header        http.Header // Accept and If-None-Match only
+	Header        http.Header // Accept and If-None-Match; of a push also Content-Type, Content-Range and Range
 	Authorization string      // the client's own header, "" if anonymous
-	Body          io.Reader   // nil on a pull
+	Body          io.Reader   // nil on a pull; of a push, with a method Len() int if the length is known
 }
 
 // Origin answers what only the registry can know. Implementations are safe for
@@ -30,6 +31,14 @@ type Origin interface {
 	// HeadBlob asks whether the credentials may have the blob. size is -1 if the
 	// registry does not tell. Errors as Do.
 	HeadBlob(ctx context.Context, ref Ref, d digest.Digest, authorization string) (size int64, err error)
+	// Push sends a part of a push, or a deletion, once: Path may be a whole path
+	// that a Location of the registry has named, beginning with a slash. Redirects
+	// are not followed, and every answer below 400 is returned. It bounds the
+	// registry's time by progress. Errors as Do.
+	Push(ctx context.Context, req OriginRequest) (*http.Response, error)
+	// Base is the address of a registry's API, what stands before /v2/, as far as
+	// Push goes there.
+	Base(registry string) (*url.URL, error)
 	// Hosts reports whether name is a configured registry, whatever it looks like.
 	Hosts(name string) bool
 }

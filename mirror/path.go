@@ -14,6 +14,9 @@ import (
 // each, a digest, and room for escapes.
 const maxPath = 1024
 
+// maxUpload bounds the name of an upload, in bytes.
+const maxUpload = 400
+
 // endpoint is what a path asks for.
 type endpoint uint8
 
@@ -24,10 +27,11 @@ const (
 	endpointTags
 	endpointReferrers
 	endpointToken
+	endpointUpload
 )
 
 func (e endpoint) String() string {
-	return [...]string{"base", "manifest", "blob", "tags", "referrers", "token"}[e]
+	return [...]string{"base", "manifest", "blob", "tags", "referrers", "token", "upload"}[e]
 }
 
 // route is a parsed path.
@@ -36,10 +40,11 @@ type route struct {
 	name     string        // registry and repository as the client wrote them, not yet checked
 	tag      string        // of a manifest asked for by tag
 	digest   digest.Digest // of a blob, of referrers, of a manifest asked for by digest
+	upload   string        // of an upload under way; "" begins one
 }
 
-// parsePath reads an escaped request path. Everything that is not a pull route
-// is errRoute, errUpload, errName, errTag or errDigest.
+// parsePath reads an escaped request path. Everything that is not a route is
+// errRoute, errUpload, errName, errTag or errDigest.
 func parsePath(escaped string) (route, error) {
 	if len(escaped) > maxPath {
 		return route{}, errName
@@ -80,8 +85,10 @@ func parseEndpoint(path string) (route, error) {
 	switch {
 	case verb == "manifests":
 		return manifestRoute(name, ref)
-	case verb == "blobs" && ref == "uploads", verb == "uploads" && strings.HasSuffix(name, "/blobs"):
-		return route{}, errUpload
+	case verb == "blobs" && ref == "uploads":
+		return route{endpoint: endpointUpload, name: name}, nil
+	case verb == "uploads" && strings.HasSuffix(name, "/blobs"):
+		return uploadRoute(strings.TrimSuffix(name, "/blobs"), ref)
 	case verb == "blobs":
 		return digestRoute(endpointBlob, name, ref)
 	case verb == "tags" && ref == "list":
@@ -100,6 +107,13 @@ func manifestRoute(name, ref string) (route, error) {
 		return route{}, errTag
 	}
 	return route{endpoint: endpointManifest, name: name, tag: ref}, nil
+}
+
+func uploadRoute(name, ref string) (route, error) {
+	if !validUpload(ref) {
+		return route{}, errUpload
+	}
+	return route{endpoint: endpointUpload, name: name, upload: ref}, nil
 }
 
 func digestRoute(e endpoint, name, ref string) (route, error) {
@@ -141,6 +155,14 @@ func validTag(s string) bool {
 		}
 	}
 	return true
+}
+
+// validUpload reports whether s is what an upload may be called, or "".
+func validUpload(s string) bool {
+	return len(s) <= maxUpload && !strings.HasPrefix(s, ".") && !strings.ContainsFunc(s, func(c rune) bool {
+		alnum := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		return !alnum && !strings.ContainsRune("._=-+", c)
+	})
 }
 
 // cutLast splits s at its last slash.

@@ -33,6 +33,9 @@ func TestParsePath(t *testing.T) {
 		{"repository called blobs", "/v2/a/blobs/blobs/" + someSHA256, route{endpoint: endpointBlob, name: "a/blobs", digest: sha}, nil},
 		{"tags", "/v2/a/b/tags/list", route{endpoint: endpointTags, name: "a/b"}, nil},
 		{"referrers", "/v2/a/b/referrers/" + someSHA256, route{endpoint: endpointReferrers, name: "a/b", digest: sha}, nil},
+		{"upload start", "/v2/a/blobs/uploads/", route{endpoint: endpointUpload, name: "a"}, nil},
+		{"upload start without slash", "/v2/a/blobs/uploads", route{endpoint: endpointUpload, name: "a"}, nil},
+		{"upload session", "/v2/a/b/blobs/uploads/6c3c624b-58db_=", route{endpoint: endpointUpload, name: "a/b", upload: "6c3c624b-58db_="}, nil},
 
 		{"root", "/", route{}, errRoute},
 		{"empty", "", route{}, errRoute},
@@ -43,9 +46,10 @@ func TestParsePath(t *testing.T) {
 		{"unknown verb", "/v2/a/layers/x", route{}, errRoute},
 		{"tags without list", "/v2/a/tags/x", route{}, errRoute},
 		{"trailing slash", "/v2/a/manifests/latest/", route{}, errRoute},
-		{"upload start", "/v2/a/blobs/uploads/", route{}, errUpload},
-		{"upload start without slash", "/v2/a/blobs/uploads", route{}, errUpload},
-		{"upload session", "/v2/a/blobs/uploads/6c3c624b-58db", route{}, errUpload},
+		{"upload with a slash", "/v2/a/blobs/uploads/b/c", route{}, errRoute},
+		{"upload of dots", "/v2/a/blobs/uploads/..", route{}, errUpload},
+		{"upload with a blank", "/v2/a/blobs/uploads/a%20b", route{}, errUpload},
+		{"upload with a long name", "/v2/a/blobs/uploads/" + strings.Repeat("u", maxUpload+1), route{}, errUpload},
 		{"escaped slash", "/v2/library%2Falpine/manifests/latest", route{}, errName},
 		{"escaped slash in lower case", "/v2/..%2f..%2fetc/manifests/latest", route{}, errName},
 		{"broken escape", "/v2/a%zz/manifests/latest", route{}, errName},
@@ -97,6 +101,9 @@ func FuzzPath(f *testing.F) {
 		}
 		if rt.digest != "" && rt.digest.Validate() != nil {
 			t.Fatalf("digest %q", rt.digest)
+		}
+		if strings.ContainsAny(rt.upload, "/?#%") || rt.upload == ".." {
+			t.Fatalf("upload %q", rt.upload)
 		}
 		if rt.endpoint == endpointManifest && (rt.tag == "") == (rt.digest == "") || rt.tag != "" && !tagRE.MatchString(rt.tag) {
 			t.Fatalf("route %+v", rt)

@@ -9,7 +9,7 @@ func (m *Mirror) Pulls(r *http.Request) bool {
 		return false
 	}
 	rt, err := parsePath(r.URL.EscapedPath())
-	if err != nil || rt.endpoint == endpointBase {
+	if err != nil || rt.endpoint == endpointBase || rt.endpoint == endpointUpload {
 		return false
 	}
 	q, err := parseQuery(r.URL.RawQuery)

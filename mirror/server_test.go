@@ -95,7 +95,8 @@ func TestServerRequestBodies(t *testing.T) {
 	}{
 		{"GET /v2/ HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", 401, false},
 		{"GET /v2/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 401, false},
-		{"POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 405, false},
+		{"POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 404, false},
+		{"PATCH /v2/a/blobs/uploads/x HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", 404, false},
 		{"GET /v2/ HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("a", 100000), 400, true},
 	} {
 		if _, err := io.WriteString(conn, c.request); err != nil {

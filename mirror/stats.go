@@ -20,6 +20,7 @@ type Stats struct {
 	Coalesced     int64 // requests that shared another one's question
 	Refusals      int64 // requests that an earlier no of the origin answered
 	Tokens        int64 // given to clients
+	Pushes        int64 // requests of pushes and deletions passed on
 	Grants        int64 // remembered now
 }
 
@@ -31,7 +32,7 @@ type counters struct {
 	grantHits, staleGrants           atomic.Int64
 	originAsks, coalesced            atomic.Int64
 	refusals, tokens                 atomic.Int64
-	staleTags, tagHits               atomic.Int64
+	staleTags, tagHits, pushes       atomic.Int64
 }
 
 // Stats returns the counters. They are read one by one, so they need not add up.
@@ -54,6 +55,7 @@ func (m *Mirror) Stats() Stats {
 		Coalesced:     c.coalesced.Load(),
 		Refusals:      c.refusals.Load(),
 		Tokens:        c.tokens.Load(),
+		Pushes:        c.pushes.Load(),
 		Grants:        int64(m.gate.grants.len()),
 	}
 }

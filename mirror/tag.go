@@ -90,6 +90,9 @@ func (m *manifests) byTag(ctx context.Context, q question) (document, error) {
 
 // note remembers what a tag names.
 func (m *manifests) note(q question, doc document, at time.Time) {
+	if q.epoch != m.epoch.Load() {
+		return // it may have been pushed meanwhile
+	}
 	m.tags.update(m.tagKey(q.ref, q.reference), func(old Tag, ok bool) Tag {
 		t := Tag{Ref: q.ref, Name: q.reference, Digest: doc.digest, At: at, accept: m.hasher.sum(q.accept)}
 		switch {

@@ -51,26 +51,36 @@ func newSealer() sealer {
 	return sealer{aead}
 }
 
-func (s sealer) seal(p pass) string {
+func (s sealer) seal(p pass) string { return tokenMark + s.sealFor(tokenMark, p) }
+
+// sealFor seals what opens for the same purpose only.
+func (s sealer) sealFor(purpose string, p pass) string {
 	plain := binary.BigEndian.AppendUint64(nil, uint64(p.expires.Unix()))
 	plain = binary.AppendUvarint(plain, uint64(len(p.registry)))
 	plain = append(plain, p.registry...)
 	plain = append(plain, p.auth...)
-	return tokenMark + base64.RawURLEncoding.EncodeToString(s.aead.Seal(nil, nil, plain, []byte(tokenMark)))
+	return base64.RawURLEncoding.EncodeToString(s.aead.Seal(nil, nil, plain, []byte(purpose)))
 }
 
 // open returns what a token says, or errToken for one that has expired, was
 // changed, or is another node's.
 func (s sealer) open(token string, now time.Time) (pass, error) {
 	text, ok := strings.CutPrefix(token, tokenMark)
-	if !ok || len(token) > maxToken {
+	if !ok {
+		return pass{}, errToken
+	}
+	return s.openFor(tokenMark, text, now)
+}
+
+func (s sealer) openFor(purpose, text string, now time.Time) (pass, error) {
+	if len(text) > maxToken {
 		return pass{}, errToken
 	}
 	sealed, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil {
 		return pass{}, errToken
 	}
-	plain, err := s.aead.Open(nil, nil, sealed, []byte(tokenMark))
+	plain, err := s.aead.Open(nil, nil, sealed, []byte(purpose))
 	if err != nil {
 		return pass{}, errToken
 	}

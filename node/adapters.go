@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -101,6 +102,18 @@ func (o mirrorOrigin) Do(ctx context.Context, r mirror.OriginRequest) (*http.Res
 		Ref: origin.Ref(r.Ref), Method: r.Method, Path: r.Path, RawQuery: r.RawQuery, Header: r.Header,
 		Authorization: r.Authorization, Body: r.Body,
 	})
+}
+
+func (o mirrorOrigin) Push(ctx context.Context, r mirror.OriginRequest) (*http.Response, error) {
+	return o.c.Push(ctx, origin.Request{
+		Ref: origin.Ref(r.Ref), Method: r.Method, Path: r.Path, RawQuery: r.RawQuery, Header: r.Header,
+		Authorization: r.Authorization, Body: r.Body,
+	})
+}
+
+func (o mirrorOrigin) Base(registry string) (*url.URL, error) {
+	base, _, err := o.c.Direct(registry)
+	return base, err
 }
 
 func (o mirrorOrigin) HeadBlob(ctx context.Context, ref mirror.Ref, d digest.Digest, authorization string) (int64, error) {

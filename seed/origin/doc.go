@@ -4,7 +4,7 @@
 //
 // From a registry's name to its address (Config.Registries, else https://NAME), connections and their
 // trust, the authentication dance, redirects, byte ranges, retries, time bounds, and one error type that
-// keeps what the registry said. It reads; it neither stores nor verifies: a blob's bytes are proven by
+// keeps what the registry said. It reads, and passes pushes on (Push); it neither stores nor verifies: a blob's bytes are proven by
 // whoever asked for them.
 //
 // # Lifecycle and concurrency

@@ -28,6 +28,22 @@ var forwarded = []string{"Accept", "If-Match", "If-None-Match", "If-Modified-Sin
 // Do sends a request. An answer of 2xx or 304 is returned as it is, its body bounded in the wait for each byte but
 // not in length; the caller closes it. Every other answer, and none, is an *Error.
 func (c *Client) Do(ctx context.Context, r Request) (*http.Response, error) {
+	q, err := c.request(r)
+	if err != nil {
+		return nil, err
+	}
+	a, err := c.ask(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	resp := *a.Response
+	resp.Body = c.newStream(ctx, q, a)
+	resp.Request = nil // it holds credentials, and signed addresses after a redirect
+	return &resp, nil
+}
+
+// request makes the query of a request.
+func (c *Client) request(r Request) (*query, error) {
 	if r.Method == "" {
 		r.Method = http.MethodGet
 	}
@@ -48,12 +64,5 @@ func (c *Client) Do(ctx context.Context, r Request) (*http.Response, error) {
 		}
 	}
 	q.body = r.Body
-	a, err := c.ask(ctx, q)
-	if err != nil {
-		return nil, err
-	}
-	resp := *a.Response
-	resp.Body = c.newStream(ctx, q, a)
-	resp.Request = nil // it holds credentials, and signed addresses after a redirect
-	return &resp, nil
+	return q, nil
 }

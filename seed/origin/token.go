@@ -54,12 +54,15 @@ func newTokenKey(q *query, h hop, ch challenge) (tokenKey, error) {
 // place is where a challenge was met; the next request there can fetch a token before it is challenged.
 type place struct {
 	registry, repository string
-	write                bool
+	write, erase         bool
 	cred                 [32]byte
 }
 
 func placeOf(q *query, cred credential) place {
-	return place{registry: q.ep.name, repository: q.repository, write: !q.replayable(), cred: cred.id}
+	return place{
+		registry: q.ep.name, repository: q.repository, cred: cred.id,
+		write: q.push || !q.replayable(), erase: q.method == http.MethodDelete,
+	}
 }
 
 // memory is how a token was got at a place.

@@ -22,9 +22,11 @@ type query struct {
 	repository string
 	method     string
 	url        *url.URL
-	header     http.Header // no Authorization
-	body       io.Reader   // nil, or sent once
+	header     http.Header      // no Authorization
+	body       io.Reader        // nil, or sent once
+	again      func() io.Reader // makes body anew; nil if that cannot be
 	cred       credential
+	push       bool  // part of a push, which takes other rights than reading
 	bare       bool  // send cred as it is and leave a 401 alone: a token server's request
 	hasty      bool  // there is somebody else to ask: one try, in a part of the time
 	home       reach // kind of the registry's address if it is known, else 0
@@ -36,6 +38,15 @@ func (q *query) op() string { return q.method + " " + redact(q.url) }
 // replayable tells whether the query may be sent twice.
 func (q *query) replayable() bool {
 	return q.body == nil && (q.method == http.MethodGet || q.method == http.MethodHead)
+}
+
+// rewind reports whether the query may be sent again: it has no body, or one in memory. The try before may still
+// read its own.
+func (q *query) rewind() bool {
+	if q.again != nil {
+		q.body = q.again()
+	}
+	return q.body == nil || q.again != nil
 }
 
 // hop is one place that a query is sent to.
@@ -237,7 +248,7 @@ func (c *Client) visit(ctx context.Context, q *query, h hop) (*answer, error) {
 		}
 	}
 	a, err := c.once(ctx, q, h, authorization)
-	if err != nil || a.StatusCode != http.StatusUnauthorized || q.bare || q.body != nil || !h.cred.exchangeable() {
+	if err != nil || a.StatusCode != http.StatusUnauthorized || q.bare || !h.cred.exchangeable() || !q.rewind() {
 		return a, err
 	}
 	ch, ok := bearerChallenge(a.Header.Values("WWW-Authenticate"))
