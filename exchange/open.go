@@ -23,6 +23,22 @@ type Want struct {
 	// the origin. A public copy that is complete here serves as well. The header stays in memory until the fetch ends.
 	Authorization string
 	Class         swarm.Class
+	// Off and End are the bytes that are wanted, or wanted first, of which Open waits for some; an End of 0 is the end.
+	// A reader of such a part may have the blob's last piece, by whose word it came, while others are missing.
+	Off, End int64
+	// Sparse: what readers do not cover stays where it is, unless another want is not sparse. It needs Size.
+	Sparse bool
+}
+
+// part reports whether less than the whole is wanted.
+func (w Want) part() bool { return w.Off > 0 || w.End > 0 }
+
+// end is End as the core has it.
+func (w Want) end() int64 {
+	if w.End == 0 {
+		return -1
+	}
+	return w.End
 }
 
 // Handle is an open blob: of known size, with its bytes on disk or on their way. It keeps the blob from eviction.
@@ -31,6 +47,7 @@ type Handle struct {
 	s    *session    // nil if the blob was complete at Open
 	blob *store.Blob // of a complete blob; nil for the empty blob
 	size int64
+	want Want // without its credentials
 
 	mu     sync.Mutex
 	waiter uint64 // stands for the client at the core until its first reader; 0: none
@@ -139,7 +156,8 @@ func (x *Exchange) join(w Want) (*Handle, error) {
 	s.sleeping = false
 	s.refs++
 	s.lastRead++
-	h := &Handle{x: x, s: s, waiter: s.lastRead}
+	h := &Handle{x: x, s: s, waiter: s.lastRead, want: w}
+	h.want.Authorization = ""
 	s.class = max(s.class, w.Class)
 	if !w.Origin.Zero() {
 		s.origin = w.Origin
@@ -148,8 +166,9 @@ func (x *Exchange) join(w Want) (*Handle, error) {
 	s.mu.Unlock()
 	x.post(swarm.Wanted{
 		Digest: w.Digest, Size: max(w.Size, -1), Origin: w.Origin, Class: w.Class, Private: w.Authorization != "",
+		Sparse: w.Sparse,
 	})
-	x.post(swarm.Reading{Digest: w.Digest, Reader: h.waiter, End: -1})
+	x.post(swarm.Reading{Digest: w.Digest, Reader: h.waiter, Off: w.Off, End: w.end()})
 	return h, nil
 }
 
@@ -168,7 +187,7 @@ func (h *Handle) await(ctx context.Context) error {
 	s := h.s
 	for {
 		s.mu.Lock()
-		ready := s.phase == filling && s.flowing && s.layout.Pieces() > 1 || s.phase == verified
+		ready := s.phase == filling && s.layout.Pieces() > 1 && (s.flowing || h.begun()) || s.phase == verified
 		err, changed := s.err, s.changed
 		h.size = s.size
 		s.mu.Unlock()
@@ -184,6 +203,11 @@ func (h *Handle) await(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// begun reports whether the first bytes of a wanted part are here. The caller holds s.mu.
+func (h *Handle) begun() bool {
+	return h.want.part() && h.want.Off < h.s.size && h.s.readable(h.want.Off, h.want.Off+1, true) > h.want.Off
 }
 
 // Size returns the blob's size in bytes.
@@ -202,7 +226,7 @@ func (h *Handle) Reader(off, n int64) (*Reader, error) {
 	if h.closed {
 		return nil, ErrReaderClosed
 	}
-	r := &Reader{x: h.x, s: h.s, blob: h.blob, size: h.size, off: off, end: off + n, closed: make(chan struct{})}
+	r := &Reader{x: h.x, s: h.s, blob: h.blob, size: h.size, off: off, end: off + n, part: h.want.part(), closed: make(chan struct{})}
 	if h.s != nil {
 		r.register()
 		h.dropWaiter()

@@ -27,6 +27,7 @@ type Reader struct {
 	id   uint64
 
 	off, end int64
+	part     bool  // it was asked for as a part: see Want
 	ready    int64 // bytes below it may be read
 	piece    int64 // bytes of a piece
 	told     int64 // the offset that the core was told last
@@ -180,15 +181,15 @@ func (r *Reader) look() (<-chan struct{}, error) {
 		r.dropFile()
 	}
 	r.piece = s.layout.PieceSize
-	if r.ready = s.readable(r.off, r.end); r.ready > r.off {
+	if r.ready = s.readable(r.off, r.end, r.part); r.ready > r.off {
 		return nil, nil
 	}
 	return s.changed, nil
 }
 
 // readable returns the end of the run of bytes from off that a local reader may have. The last piece is held back
-// until the whole is verified. The caller holds s.mu.
-func (s *session) readable(off, end int64) int64 {
+// until the whole is verified, from the reader of a part only if the whole is here. The caller holds s.mu.
+func (s *session) readable(off, end int64, part bool) int64 {
 	if s.phase == verified {
 		return end
 	}
@@ -197,6 +198,9 @@ func (s *session) readable(off, end int64) int64 {
 	}
 	ready := off
 	last := swarm.PieceIndex(s.layout.Pieces() - 1)
+	if part && s.held < s.layout.Pieces() {
+		last++
+	}
 	// A few pieces ahead are enough: the reader looks again.
 	for i := s.layout.Piece(off); ready < end && i < last && s.have.Has(i) && ready < off+4*s.layout.PieceSize; i++ {
 		start, n := s.layout.Span(i)

@@ -43,15 +43,30 @@ func (m *Mirror) serveBlob(w http.ResponseWriter, r *http.Request, rq request) e
 		return m.headBlob(ctx, w, rq, yes)
 	}
 	who := rq.caller.under(yes)
-	blob, err := m.blobs.Open(ctx, BlobWant{
+	want := BlobWant{
 		Ref: rq.ref, Digest: rq.digest, Size: yes.size,
 		Authorization: who.auth, Private: who.auth != "" && m.gate.private(who),
-	})
+	}
+	want.Off, want.Len = partWanted(r.Header, rq.digest, yes.size)
+	blob, err := m.blobs.Open(ctx, want)
 	if err != nil {
 		return fmt.Errorf("open blob %s: %w", rq.digest, err)
 	}
 	defer blob.Close()
 	return m.sendBlob(w, r, rq, blob, deadline)
+}
+
+// partWanted is the part that a request will be answered with, as far as the
+// believed size tells; 0, 0 is all.
+func partWanted(h http.Header, d digest.Digest, size int64) (off, n int64) {
+	if size < 0 {
+		return 0, 0
+	}
+	s, err := parseRange(rangeHeader(h, d), size)
+	if err != nil || !s.part || s.n == size {
+		return 0, 0
+	}
+	return s.off, s.n
 }
 
 // headBlob tells the size of a blob: as on disk, as the origin told, or after

@@ -26,6 +26,9 @@ type BlobWant struct {
 	// Authorization is the client's own header, "" if anonymous. It may be sent
 	// to Registry and kept in memory while this want lives, and nothing else.
 	Authorization string
+	// Off and Len are the bytes that the client wants, a part of Size; Len 0 is all.
+	// They come first, and what else comes is the implementation's business.
+	Off, Len int64
 	// Private: the origin has just refused this repository to anonymity.
 	Private bool
 }

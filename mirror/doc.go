@@ -88,6 +88,12 @@
 // is sent. The first pull of a tag after its push asks the registry, whatever is
 // remembered.
 //
+// # Ranges
+//
+// A range of a blob whose size is known is wanted as that part only ([BlobWant]):
+// the mesh brings in what covers it, first. What one request is given of a blob is
+// proven piece by piece; only the whole is proven by its digest.
+//
 // # Streaming
 //
 // A blob's status line is written together with its first byte, so that until

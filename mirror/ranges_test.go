@@ -119,3 +119,30 @@ func TestNotModified(t *testing.T) {
 		})
 	}
 }
+
+// TestRangeIsWantedAsAPart: the mesh is told which bytes a client wants, if the
+// size is known and they are not all.
+func TestRangeIsWantedAsAPart(t *testing.T) {
+	w, _, _, target := pulled(t, Config{}, 1000)
+	for _, c := range []struct {
+		header string
+		off, n int64
+	}{
+		{"", 0, 0},
+		{"bytes=0-", 0, 0},
+		{"bytes=0-999", 0, 0},
+		{"bytes=10-19", 10, 10},
+		{"bytes=990-", 990, 10},
+		{"bytes=-51", 949, 51},
+		{"bytes=0-1,5-6", 0, 0},
+		{"bytes=1000-", 0, 0}, // 416
+	} {
+		w.do("GET", target, "Range", c.header)
+		w.mesh.mu.Lock()
+		got := w.mesh.wants[len(w.mesh.wants)-1]
+		w.mesh.mu.Unlock()
+		if got.Off != c.off || got.Len != c.n {
+			t.Errorf("%q: %d+%d wanted", c.header, got.Off, got.Len)
+		}
+	}
+}

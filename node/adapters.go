@@ -20,13 +20,25 @@ import (
 )
 
 // meshBlobs is the exchange as the mirror sees it: mirror.Blobs.
-type meshBlobs struct{ x *exchange.Exchange }
+type meshBlobs struct {
+	x *exchange.Exchange
+	// rest: after a part, the rest of a blob is brought in as well.
+	rest bool
+}
 
 func (b meshBlobs) Open(ctx context.Context, w mirror.BlobWant) (mirror.Blob, error) {
-	h, err := b.x.Open(ctx, exchange.Want{
+	want := exchange.Want{
 		Digest: w.Digest, Size: w.Size, Authorization: w.Authorization, Class: swarm.Foreground,
 		Origin: swarm.OriginRef{Registry: w.Registry, Repository: w.Repository},
-	})
+	}
+	if w.Len > 0 {
+		want.Off, want.End = w.Off, w.Off+w.Len
+		want.Sparse = !b.rest
+		if b.rest {
+			want.Class = swarm.Background // goes on when the client has left
+		}
+	}
+	h, err := b.x.Open(ctx, want)
 	if err != nil {
 		return nil, mirrorError(err)
 	}

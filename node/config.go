@@ -69,6 +69,9 @@ type MirrorConfig struct {
 	FirstByteTimeout time.Duration
 	// ManifestTimeout bounds the wait for a manifest from the origin. Default 15 s.
 	ManifestTimeout time.Duration
+	// RangeRest has the rest of a blob brought in behind the part that a Range request asks for. Default false: only what
+	// covers the part is. Flag --range-rest.
+	RangeRest bool
 	// TagTTL is how long a tag is taken to name what it named, without asking the registry. Default 0: each pull
 	// asks. Flag --tag-ttl.
 	TagTTL time.Duration

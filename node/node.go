@@ -319,7 +319,7 @@ func (n *node) openFronts() error {
 	if err := mc.Validate(); err != nil {
 		return fmt.Errorf("mirror: %w", err)
 	}
-	n.mirror = mirror.New(mc, newDirectBlobs(settledBlobs{meshBlobs{n.exchange}, n.settled}, n.origin), documents{n.store}, mirrorOrigin{n.origin})
+	n.mirror = mirror.New(mc, newDirectBlobs(settledBlobs{meshBlobs{n.exchange, n.cfg.Mirror.RangeRest}, n.settled}, n.origin), documents{n.store}, mirrorOrigin{n.origin})
 	n.closeLater(n.mirror.Close)
 	n.mirror.Restore(readTags(n.path(TagsFile)))
 	if err := n.openProxy(); err != nil {

@@ -36,6 +36,7 @@ type runCommand struct {
 	ProxyRule []node.ProxyRule `env:"MESHD_PROXY_RULE" sep:";" placeholder:"HOST[:PORT]|/REGEXP/=ACTION" help:"What the proxy on the mirror's port does with a host: mesh, direct or refuse; may be repeated, the first that fits counts (default: registries mesh, others direct)."`
 
 	TagTTL       time.Duration `name:"tag-ttl" env:"MESHD_TAG_TTL" default:"${tag_ttl}" placeholder:"DURATION" help:"How long a tag is taken to name the same image without asking the registry (default ${default}: each pull asks)."`
+	RangeRest    bool          `env:"MESHD_RANGE_REST" help:"After a Range request (lazy pulls) bring in the rest of the blob too, behind what was asked for."`
 	Stale        time.Duration `env:"MESHD_STALE" default:"${stale}" placeholder:"DURATION" help:"While a registry is away, serve what it allowed anybody this long ago at most, tags included; 0s for never (default ${default})."`
 	StalePrivate time.Duration `env:"MESHD_STALE_PRIVATE" default:"${stale_private}" placeholder:"DURATION" help:"The same for what needed credentials, to the same credentials (default ${default})."`
 
@@ -72,6 +73,7 @@ func (r *runCommand) config() node.Config {
 	c := node.Default()
 	c.Mirror.Addr = r.MirrorAddr
 	c.Mirror.DefaultRegistry = r.DefaultRegistry
+	c.Mirror.RangeRest = r.RangeRest
 	c.Mirror.TagTTL, c.Mirror.Stale, c.Mirror.StalePrivate = r.TagTTL, r.Stale, r.StalePrivate
 	c.Admin.Addr = r.AdminAddr
 	c.P2P.Addrs = r.P2PAddr

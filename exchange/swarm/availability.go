@@ -48,8 +48,8 @@ const (
 	nowhere              // no neighbour: the origin
 )
 
-// lacking returns the set, as words, of pieces that are missing, not in flight, and held as w says: word k holds
-// pieces 64k and up.
+// lacking returns the set, as words, of pieces that are missing and wanted, not in flight, and held as w says: word k
+// holds pieces 64k and up.
 func (b *blob) lacking(w where, k int) uint64 {
 	a := &b.avail
 	free := ^(b.have.words[k] | a.busy.words[k])
@@ -60,6 +60,9 @@ func (b *blob) lacking(w where, k int) uint64 {
 		free &= a.far.words[k] &^ a.near.words[k]
 	case nowhere:
 		free &^= a.near.words[k] | a.far.words[k]
+	}
+	if b.sparse {
+		free &= b.cover.words[k]
 	}
 	if rest := b.have.n - 64*k; rest < 64 {
 		free &= 1<<rest - 1

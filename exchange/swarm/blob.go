@@ -55,6 +55,8 @@ type blob struct {
 	origin   OriginRef
 	readers  []reader
 	lastRead Time
+	sparse   bool   // only what readers cover is brought in
+	cover    Bitmap // those pieces; kept while sparse
 
 	// Discovery.
 	wantedAt  Time
@@ -153,6 +155,7 @@ func (b *blob) setSize(size int64, from PeerID, stripeBytes int64, rng *rand.Ran
 	b.pieces, b.words, b.importing = make([]piece, n), []PeerID{""}, nil
 	b.flights, b.flowing, b.imports.sources = nil, 0, nil
 	b.avail = newAvailability(n, rng)
+	b.measureCover()
 	b.perStripe = max(int(stripeBytes/b.layout.PieceSize), 4)
 	stripes := make([]claim, (n+b.perStripe-1)/b.perStripe)
 	copy(stripes, b.stripes)
@@ -163,6 +166,7 @@ func (b *blob) setSize(size int64, from PeerID, stripeBytes int64, rng *rand.Ran
 // unsize forgets a size that proved wrong.
 func (b *blob) unsize() {
 	b.size, b.layout, b.have, b.missing, b.pieces = -1, Layout{}, Bitmap{}, 0, nil
+	b.sparse, b.cover = false, Bitmap{}
 	b.avail, b.pending, b.importing, b.imports.sources = availability{}, nil, nil, nil
 	b.stripes, b.opened = make([]claim, 1), false
 }
@@ -250,6 +254,37 @@ func (b *blob) cursors(yield func(PieceIndex) bool) {
 			return
 		}
 	}
+}
+
+// measureCover finds what the readers of a sparse session cover.
+func (b *blob) measureCover() {
+	if !b.sparse || b.size < 0 {
+		return
+	}
+	b.cover = NewBitmap(b.layout.Pieces())
+	for _, r := range b.readers {
+		end := b.size
+		if r.end >= 0 {
+			end = min(r.end, b.size)
+		}
+		for off := max(r.off, 0); off < end; off += b.layout.PieceSize {
+			off -= off % b.layout.PieceSize
+			b.cover.Set(b.layout.Piece(off))
+		}
+	}
+}
+
+// content reports whether all is here that a sparse session is to bring in now.
+func (b *blob) content() bool {
+	if !b.sparse || !b.opened {
+		return false
+	}
+	for k, w := range b.cover.words {
+		if w&^b.have.words[k] != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // firstMissing returns the first piece of a reader's range that is not held.

@@ -79,6 +79,9 @@ type (
 		Origin  OriginRef
 		Class   Class
 		Private bool
+		// Sparse: only what local readers cover is to be brought in. It needs Size. A want that is not sparse has the
+		// session bring in the whole.
+		Sparse bool
 	}
 	// Reading says that local reader Reader (unique in the blob) is blocked at byte Off and will read up to
 	// End (exclusive; -1 = to the end). Repeated as the reader moves on by a piece or more.

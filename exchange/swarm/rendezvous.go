@@ -93,6 +93,9 @@ func (c *Core) arbiter(b *blob, s Scope, unit uint32) PeerID {
 // fetchGroup returns the nodes that share a blob at the origin, and whether this node is one: the seeds that
 // take it, or else those that want it.
 func (c *Core) fetchGroup(b *blob) (group []*member, in bool) {
+	if b.sparse {
+		return append(group, c.me), true // nobody else brings in just what this node's readers want
+	}
 	if seeds := c.willingSeeds(b); len(seeds) > 0 {
 		return seeds, slices.Contains(seeds, c.me)
 	}

@@ -19,15 +19,31 @@ func (c *Core) wanted(e Wanted) {
 	}
 	if !b.want {
 		b.origin, b.class, b.private, b.relayed = e.Origin, e.Class, e.Private, false
+		b.sparse, b.readers = e.Sparse && max(e.Size, b.size) >= 0, nil
+		b.measureCover()
 		c.begin(b, e.Size)
 		return
 	}
 	b.class = max(b.class, e.Class)
 	b.private = b.private && e.Private
+	if !e.Sparse {
+		c.widenToAll(b)
+	}
 	if !e.Origin.Zero() && (b.origin.Zero() || b.originDead) {
 		b.origin, b.originDead, b.originTries, b.originUntil = e.Origin, false, 0, 0
 	}
 	c.work(b)
+}
+
+// widenToAll makes a sparse session one that brings in the whole blob.
+func (c *Core) widenToAll(b *blob) {
+	if !b.sparse {
+		return
+	}
+	b.sparse, b.cover, b.progressAt = false, Bitmap{}, c.now
+	for _, m := range c.willingSeeds(b) {
+		c.wantFrom(b, m)
+	}
 }
 
 // begin opens a session: find members, providers and seeds, and room in the store.
@@ -99,9 +115,9 @@ func (c *Core) join(b *blob, m *member) {
 	c.send(m.ID, Join{Digest: b.digest, Want: true})
 }
 
-// wantFrom asks a seed to bring the blob into the mesh.
+// wantFrom asks a seed to bring the blob into the mesh: the whole of it, which a sparse session does not want.
 func (c *Core) wantFrom(b *blob, m *member) {
-	if m == c.me || b.origin.Zero() || slices.ContainsFunc(b.asked, func(a asking) bool { return a.id == m.ID && a.seed }) {
+	if m == c.me || b.sparse || b.origin.Zero() || slices.ContainsFunc(b.asked, func(a asking) bool { return a.id == m.ID && a.seed }) {
 		return
 	}
 	b.asked = append(b.asked, asking{id: m.ID, at: c.now, seed: true})
@@ -130,6 +146,7 @@ func (c *Core) asSeed(b *blob, from PeerID, w Want) {
 		if b.want && b.origin.Zero() {
 			b.origin = w.Origin
 		}
+		c.widenToAll(b)
 		b.relayed = b.relayed || b.want
 		c.meet(b, from)
 		return
@@ -143,6 +160,7 @@ func (c *Core) asSeed(b *blob, from PeerID, w Want) {
 		return
 	}
 	b.origin, b.class, b.private, b.relayed, b.askedBy = w.Origin, Background, false, true, from
+	b.sparse = false
 	c.begin(b, -1) // the size is the origin's to tell: room on disk is not to be had for the asking
 	c.meet(b, from)
 }
@@ -230,6 +248,7 @@ func (c *Core) reading(e Reading) {
 	} else {
 		b.readers = append(b.readers, r)
 	}
+	b.measureCover()
 	c.work(b)
 }
 
@@ -237,6 +256,7 @@ func (c *Core) readClosed(e ReadClosed) {
 	if b := c.blobs[e.Digest]; b != nil {
 		b.readers = slices.DeleteFunc(b.readers, func(r reader) bool { return r.id == e.Reader })
 		b.lastRead = c.now
+		b.measureCover()
 	}
 }
 
@@ -308,6 +328,10 @@ func (c *Core) checkProgress(b *blob) {
 		return
 	}
 	if len(b.fetches) > 0 || b.opening {
+		return
+	}
+	if b.content() {
+		b.progressAt = c.now
 		return
 	}
 	still := c.now.Sub(b.progressAt)
