@@ -53,8 +53,11 @@ func TestColdRangesCostTheirPieces(t *testing.T) {
 	const piece = mib / 2
 	var want int64
 	for _, row := range []struct{ from, to, costs int64 }{ // to is inclusive
-		{size - 51, size - 1, piece}, {20 * mib, 20*mib + 9, piece}, {20*mib + 100, 20*mib + 200, 0},
-		{5*mib - 1, 5 * mib, 2 * piece}, {24 * mib, size - 1, 8*mib - piece},
+		{size - 51, size - 1, piece},
+		{20 * mib, 20*mib + 9, piece},
+		{20*mib + 100, 20*mib + 200, 0},
+		{5*mib - 1, 5 * mib, 2 * piece},
+		{24 * mib, size - 1, 8*mib - piece},
 	} {
 		start := time.Now()
 		status, _, body, err := getRaw(m.nodes[0].mirror(), path, fmt.Sprintf("Range: bytes=%d-%d", row.from, row.to))

@@ -21,6 +21,8 @@ type Client struct {
 	listed  map[string]*endpoint // by canonical name; read only
 	unnamed *network             // of the registries that are not listed
 	tokens  *tokens
+
+	throttles throttles
 }
 
 // endpoint is a registry and how it is reached.
@@ -61,6 +63,7 @@ func newClient(cfg Config, dial dialer) (*Client, error) {
 		dial = dialGuarded(cfg.DialTimeout)
 	}
 	c := &Client{cfg: cfg, limit: newLimiter(cfg.Limit), listed: make(map[string]*endpoint)}
+	c.throttles.all = make(map[throttleKey]throttled)
 	c.tokens = newTokens(c.fetchToken, cfg.HeaderTimeout)
 	c.unnamed = newNetwork(cfg, dial, &tls.Config{MinVersion: tls.VersionTLS12})
 	for key, r := range cfg.Registries {

@@ -45,6 +45,8 @@
 //     name resolution, so a name that resolves differently the second time gains nothing, and connections
 //     made under different rules are never shared.
 //   - Answers that contradict themselves: another range than the one asked for, lengths that do not fit.
+//   - Asking a registry that has just said 429: that stays the answer, to the same kind of question with the same
+//     credentials, for as long as the registry asked for (1 s to 5 min), with what is left of it as Retry-After.
 //   - Waiting without bound: for a connection, a header, the next byte, or a Retry-After.
 //
 // Errors and log lines never hold a query, user information, a token or a credential.

@@ -71,7 +71,7 @@ type answer struct {
 func (c *Client) try(ctx context.Context, q *query) (*answer, error) {
 	start := time.Now()
 	for attempt := 1; ; attempt++ {
-		a, err := c.walk(ctx, q)
+		a, err := c.walkUnlessThrottled(ctx, q)
 		if err == nil {
 			return a, nil
 		}
