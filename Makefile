@@ -40,7 +40,7 @@ fuzz: ## Fuzz every fuzz target for FUZZTIME (20s) each
 	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; \
 	  done; done
 
-e2e: ## Run only the end-to-end tests: registry, dockerd, containerd, podman, skopeo, crane
+e2e: ## Run only the end-to-end tests: registry, dockerd, containerd, podman, buildah, skopeo, crane and more
 	@.ci/install
 	$(GO) test -count=1 -v -timeout 30m ./e2e
 
