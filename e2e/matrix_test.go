@@ -133,7 +133,7 @@ func matrixClients(t *testing.T, mirror string, dockers *sync.Mutex, d *docker, 
 		{"podman", true, nil, func(t *testing.T, s shape, user, password string) error {
 			return podmanPull(t, mirror, s.img, user, password)
 		}},
-		{"buildah", true, []string{"many"}, /* it is podman's own library */ func(t *testing.T, s shape, user, password string) error {
+		{"buildah", true, []string{"many"} /* it is podman's own library */, func(t *testing.T, s shape, user, password string) error {
 			return buildahPull(t, mirror, s.img, user, password)
 		}},
 		{"skopeo", false, nil, func(t *testing.T, s shape, user, password string) error {

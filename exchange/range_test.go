@@ -139,3 +139,38 @@ func BenchmarkLazyPull(b *testing.B) {
 	b.ReportMetric(1000*first/float64(b.N), "ms/first-byte")
 	b.ReportMetric(share/float64(b.N), "share-of-blob")
 }
+
+// In a mesh a part is had of peers that hold it, by several lazy nodes at once of the registry once, and a seed is not
+// moved to fetch the whole.
+func TestPartsInAMesh(t *testing.T) {
+	data, d := content(12<<20+100, 5)
+	size := int64(len(data))
+	for name, row := range map[string]struct{ seeds, holders int }{"with a seed": {1, 0}, "without seeds": {0, 0}, "a peer holds it": {0, 1}} {
+		t.Run(name, func(t *testing.T) {
+			o := newOrigin(data)
+			nodes := []*node{
+				startNode(t, nodeConfig{zone: "a", origin: o, seed: row.seeds > 0}),
+				startNode(t, nodeConfig{zone: "a", origin: o}), startNode(t, nodeConfig{zone: "b", origin: o}),
+			}
+			mesh(t, nodes...)
+			want := covered(size, [2]int64{5 << 20, 10}, [2]int64{size - 51, 51})
+			if row.holders > 0 {
+				nodes[0].mustPull(Want{Digest: d, Size: size, Origin: testRef, Class: swarm.Foreground}, data)
+				want = size
+			}
+			for _, n := range nodes[1:] {
+				start := time.Now()
+				n.pullPart(t, data, d, 5<<20, 10, true)
+				n.pullPart(t, data, d, size-51, 51, true)
+				t.Logf("two parts after %v", time.Since(start).Round(time.Millisecond))
+			}
+			if o.sent.Load() != want {
+				t.Errorf("the origin sent %d bytes, want %d", o.sent.Load(), want)
+			}
+			nodes[1].mustPull(Want{Digest: d, Size: size, Origin: testRef, Class: swarm.Foreground}, data)
+			if sent := o.sent.Load(); sent != size {
+				t.Errorf("for the whole after it the origin sent %d bytes of %d", sent, size)
+			}
+		})
+	}
+}

@@ -35,12 +35,16 @@ func (c *Core) wanted(e Wanted) {
 	c.work(b)
 }
 
-// widenToAll makes a sparse session one that brings in the whole blob.
+// widenToAll makes a sparse session one that brings in the whole blob. Where that is for others to do, they need the
+// leases that this node has.
 func (c *Core) widenToAll(b *blob) {
 	if !b.sparse {
 		return
 	}
 	b.sparse, b.cover, b.progressAt = false, Bitmap{}, c.now
+	if _, in := c.fetchGroup(b); !in {
+		c.leave(b)
+	}
 	for _, m := range c.willingSeeds(b) {
 		c.wantFrom(b, m)
 	}
@@ -332,6 +336,7 @@ func (c *Core) checkProgress(b *blob) {
 	}
 	if b.content() {
 		b.progressAt = c.now
+		c.release(b, ScopeOrigin) // a stripe of which this node wants no more is for others
 		return
 	}
 	still := c.now.Sub(b.progressAt)
