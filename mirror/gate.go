@@ -8,10 +8,11 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// stalePatience bounds the wait for an origin while an old yes could serve.
+// stalePatience bounds the wait for an origin while an old yes could serve: an origin with several addresses has given up a
+// silent one after 5 s and asked the next.
 // outageTTL is how long one that could not answer is then not asked at all.
 const (
-	stalePatience = 3 * time.Second
+	stalePatience = 8 * time.Second
 	outageTTL     = 5 * time.Second
 )
 
