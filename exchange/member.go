@@ -21,7 +21,7 @@ type Member struct {
 	ID          peer.ID
 	Zone        string
 	Seed, Relay bool
-	RTT         time.Duration // measured minimum; 0 while unknown
+	RTT         time.Duration // measured minimum, else an estimate from coordinates; 0 while unknown
 	DataAddr    string        // ip:port of its data port; "": the address of its connection, the port of its card
 }
 

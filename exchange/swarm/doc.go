@@ -57,7 +57,7 @@
 // provider is chosen before the piece, as many pieces flow into a node as out of it, and only few requests wait
 // for their turn; others are refused with a time to come back. Copies grow fastest when one upload goes at a time, so
 // another one starts no sooner than the uplink could carry it (uploads). What nobody else nearby has goes first,
-// and to one at a time; then what another zone asks for; then the rest. A seed that nobody reads from leaves the links to
+// and to one at a time, to whom the others that asked for it are sent; then what another zone asks for; then the rest. A seed that nobody reads from leaves the links to
 // those who read until it has brought in what is its to bring.
 //
 // Between zones a few nodes of each import, those that rendezvous hashing puts first among the ones that want the blob;
@@ -75,7 +75,8 @@
 // it convict the sender. Who sends wrong bytes, none, or has not what it says is asked for nothing for a while, and
 // what it says it has does not count; it is served, and is the arbiter that it was, for what one node found out must not
 // change what all have to agree on. What it brought in, one of those that complain brings in again. A blob of matching pieces that fails as a whole is fetched again from others, and the
-// attesters whose hashes differ from the proven ones are isolated. See verify.go.
+// attesters whose hashes differ from the proven ones are isolated. When others give the same wrong bytes, or repairs run out, the
+// node believes nobody and reads the origin itself: only when that is wrong is the blob corrupt. See verify.go.
 //
 // The rules and their constants are from the project's distribution algorithm; the fluid bounds behind them from
 // Kumar and Ross, "Peer-Assisted File Distribution: The Minimum Distribution Time" (2006), rendezvous hashing
