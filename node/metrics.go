@@ -67,6 +67,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	counter("meshd_origin_requests_total", "Blob ranges asked of registries.", s.OriginRequests)
 	counter("meshd_duplicate_bytes_total", "Bytes that came over the network and led to nothing.", s.DuplicateBytes)
 	send(prometheus.GaugeValue, "meshd_store_bytes", "Bytes of blobs on disk.", float64(s.Store.Bytes))
+	send(prometheus.GaugeValue, "meshd_store_pinned_bytes", "Bytes of blobs on disk that pins hold.", float64(s.Store.Pinned))
 	gauge("meshd_store_blobs", "Complete blobs on disk.", s.Store.Blobs)
 
 	m := c.n.mirror.Stats()

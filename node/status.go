@@ -62,6 +62,7 @@ type GossipStatus struct {
 type StoreStatus struct {
 	Bytes    int64 `json:"bytes"`
 	Capacity int64 `json:"capacity"` // bytes, 0 = no limit
+	Pinned   int64 `json:"pinned"`   // bytes that pins hold
 	Blobs    int   `json:"blobs"`    // complete
 	Partials int   `json:"partials"` // arriving or left by an earlier run
 }
@@ -100,7 +101,7 @@ func (n *node) status() Status {
 		Peers: n.topology.Connected(), Members: len(n.topology.Members()), Addrs: []string{},
 		Uptime: time.Since(n.started).Seconds(),
 		Status: n.exchange.Status(),
-		Store:  StoreStatus{Bytes: u.Bytes, Capacity: u.Capacity, Blobs: u.Blobs, Partials: u.Partials},
+		Store:  StoreStatus{Bytes: u.Bytes, Capacity: u.Capacity, Pinned: u.Pinned, Blobs: u.Blobs, Partials: u.Partials},
 	}
 	s.DHT = DHTStatus(n.dht.Stats())
 	s.Gossip = GossipStatus(n.gossip.Stats())

@@ -9,6 +9,7 @@
 //	blobs/ALG/HEX.meta         its sidecar: piece size, piece hashes, media type; its mtime is the last use
 //	partial/ALG/HEX            an arriving blob, already at its full length
 //	partial/ALG/HEX.journal    which of its pieces have been written, with hash and proof
+//	pins                       what must stay, by name and with an end; JSON
 //	trash/                     what is being deleted; emptied by Open
 //
 // # Lifecycle of a blob
@@ -53,8 +54,8 @@
 //
 // Config.Capacity bounds the bytes of all blobs, arriving ones at their full size; sidecars and journals (under
 // 0.02 %) are not counted. Begin and Put make room by deleting closed partials that are older than
-// Config.PartialTTL, then whatever was used least recently. A blob that is in use (an open Blob), a live Partial,
-// or anything at all when even that would not suffice, is never deleted: ErrNoSpace. Blocks are allocated by
+// Config.PartialTTL, then whatever was used least recently. A blob that is in use (an open Blob), a live Partial, what
+// a Pin lists, or anything at all when even that would not suffice, is never deleted: ErrNoSpace. Blocks are allocated by
 // Begin where the file system can, so that a disk that fills up later does not fail a pull half-way.
 //
 // # Concurrency

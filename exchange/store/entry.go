@@ -48,11 +48,11 @@ func (e *entry) idle() bool {
 	return e.refs == 0 && e.partial == nil && (e.state == statePartial || e.state == stateComplete)
 }
 
-// info describes the entry. Store.mu must be held.
-func (e *entry) info() Info {
+// info describes an entry. Store.mu must be held.
+func (s *Store) info(e *entry) Info {
 	i := Info{
 		Digest: e.digest, Size: e.layout.size, PieceSize: e.layout.pieceSize, MediaType: e.mediaType,
-		Complete: e.state == stateComplete, InUse: !e.idle(), Used: e.used,
+		Complete: e.state == stateComplete, InUse: !e.idle(), Pinned: s.isPinned(e.digest), Used: e.used,
 	}
 	switch {
 	case i.Complete:
@@ -74,6 +74,7 @@ type Info struct {
 	Have      int64 // bytes held; of a closed partial those it claims, unproven
 	MediaType string
 	InUse     bool // neither Delete nor eviction touches it
+	Pinned    bool // the same, by a pin
 	Used      time.Time
 }
 
@@ -81,6 +82,7 @@ type Info struct {
 type Usage struct {
 	Bytes    int64 // of all blobs, arriving ones at their full size
 	Capacity int64 // 0: no bound
+	Pinned   int64 // of Bytes
 	Blobs    int   // complete ones
 	Partials int   // all others
 }

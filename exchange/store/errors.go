@@ -1,6 +1,9 @@
 package store
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Errors that callers tell apart with errors.Is. All returned errors name the operation and the blob.
 var (
@@ -16,4 +19,5 @@ var (
 	ErrLocked         = errors.New("store directory belongs to another process")
 	ErrUnsupported    = errors.New("digest algorithm is not supported")
 	ErrInvalid        = errors.New("invalid argument")
+	ErrPinned         = fmt.Errorf("%w: pinned", ErrInUse) // Unpin comes first
 )

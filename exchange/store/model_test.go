@@ -25,6 +25,7 @@ type modelBlob struct {
 	held     []bool // nil: nothing on disk
 	live     *Partial
 	open     []*Blob
+	pinned   bool
 }
 
 const (
@@ -45,6 +46,7 @@ func newModel(capacity int64) *model {
 func (b *modelBlob) digest() digest.Digest { return digest.FromBytes(b.data) }
 func (b *modelBlob) honest() bool          { return &b.data[0] == &b.source[0] }
 func (b *modelBlob) inUse() bool           { return b.live != nil || len(b.open) > 0 }
+func (b *modelBlob) stays() bool           { return b.inUse() || b.pinned && b.room() > 0 }
 func (b *modelBlob) gone()                 { b.complete, b.held = false, nil }
 func (b *modelBlob) room() int64 {
 	if b.complete || b.live != nil || b.held != nil {
@@ -63,10 +65,10 @@ func (x *machine) blob(t *rapid.T) *modelBlob {
 	return x.m.blobs[rapid.IntRange(0, modelBlobs-1).Draw(t, "blob")]
 }
 
-// inUse sums up what may not be evicted.
-func (x *machine) inUse() (n int64) {
+// stays sums up what may not be evicted, but for one blob.
+func (x *machine) stays(but *modelBlob) (n int64) {
 	for _, b := range x.m.blobs {
-		if b.inUse() {
+		if b != but && b.stays() {
 			n += modelSize
 		}
 	}
@@ -76,7 +78,7 @@ func (x *machine) inUse() (n int64) {
 // sync lets the model forget what the store may have evicted, which is nothing in use.
 func (x *machine) sync(t *rapid.T) {
 	for i, b := range x.m.blobs {
-		if b.inUse() || b.room() == 0 || x.m.cap == 0 {
+		if b.stays() || b.room() == 0 || x.m.cap == 0 {
 			continue
 		}
 		if _, err := x.s.Stat(b.digest()); errors.Is(err, ErrNotFound) {
@@ -95,7 +97,7 @@ func (x *machine) Begin(t *rapid.T) {
 		want(t, err, ErrComplete)
 	case b.live != nil:
 		want(t, err, ErrInUse)
-	case x.m.cap > 0 && b.room() == 0 && x.inUse()+modelSize > x.m.cap:
+	case x.m.cap > 0 && b.room() == 0 && x.stays(b)+modelSize > x.m.cap:
 		want(t, err, ErrNoSpace)
 	default:
 		want(t, err, nil)
@@ -207,7 +209,7 @@ func (x *machine) Put(t *rapid.T) {
 		want(t, err, nil)
 	case b.live != nil:
 		want(t, err, ErrInUse)
-	case x.m.cap > 0 && x.inUse()+modelSize > x.m.cap:
+	case x.m.cap > 0 && x.stays(b)+modelSize > x.m.cap:
 		want(t, err, ErrNoSpace)
 		b.held = nil // a closed partial made way before
 	default:
@@ -260,10 +262,29 @@ func (x *machine) Delete(t *rapid.T) {
 		want(t, err, ErrInUse)
 	case b.room() == 0:
 		want(t, err, ErrNotFound)
+	case b.pinned:
+		want(t, err, ErrPinned)
 	default:
 		want(t, err, nil)
 		b.gone()
 	}
+}
+
+func (x *machine) Pin(t *rapid.T) {
+	b := x.blob(t)
+	want(t, x.s.Pin(Pin{Name: b.digest().String(), Blobs: []digest.Digest{b.digest()}}), nil)
+	b.pinned = true
+}
+
+func (x *machine) Unpin(t *rapid.T) {
+	b := x.blob(t)
+	err := x.s.Unpin(b.digest().String())
+	if !b.pinned {
+		want(t, err, ErrNotFound)
+		return
+	}
+	want(t, err, nil)
+	b.pinned = false
 }
 
 // Crash ends the process without a Close; the page cache, and so all that was written, stays.
@@ -367,7 +388,7 @@ func (x *machine) Check(t *rapid.T) {
 				held += n
 			}
 		}
-		if info.Complete != b.complete || info.InUse != b.inUse() || b.live != nil && !b.complete && info.Have != held {
+		if info.Complete != b.complete || info.InUse != b.inUse() || info.Pinned != b.pinned || b.live != nil && !b.complete && info.Have != held {
 			t.Fatalf("blob %d: %+v, model %+v", i, info, b)
 		}
 	}
@@ -406,7 +427,7 @@ func testModel(t *testing.T, capacity int64) {
 			"": x.Check, "begin": x.Begin, "begin2": x.Begin, "write": x.Write, "write2": x.Write, "write3": x.Write,
 			"write4": x.Write, "verify": x.Verify, "commit": x.Commit, "commit2": x.Commit, "reset": x.Reset,
 			"closePartial": x.ClosePartial, "discard": x.Discard, "put": x.Put, "get": x.Get, "read": x.Read,
-			"closeBlob": x.CloseBlob, "closeBlob2": x.CloseBlob, "delete": x.Delete, "crash": x.Crash,
+			"closeBlob": x.CloseBlob, "closeBlob2": x.CloseBlob, "delete": x.Delete, "pin": x.Pin, "unpin": x.Unpin, "crash": x.Crash,
 			"powerCut": x.PowerCut, "restart": x.Restart,
 		})
 	})

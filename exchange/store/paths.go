@@ -25,6 +25,7 @@ var algorithms = []digest.Algorithm{digest.SHA256, digest.SHA512}
 type paths struct{ root string }
 
 func (p paths) lock() string                    { return filepath.Join(p.root, "lock") }
+func (p paths) pins() string                    { return filepath.Join(p.root, "pins") }
 func (p paths) blobs(a digest.Algorithm) string { return filepath.Join(p.root, "blobs", string(a)) }
 func (p paths) partials(a digest.Algorithm) string {
 	return filepath.Join(p.root, "partial", string(a))

@@ -16,6 +16,9 @@ func (s *Store) recover() error {
 	if err := s.emptyTrash(); err != nil {
 		return err
 	}
+	if err := s.recoverPins(); err != nil {
+		return err
+	}
 	for _, a := range algorithms {
 		if err := s.recoverBlobs(a); err != nil {
 			return err
@@ -159,7 +162,8 @@ func (s *Store) recoverPartials(a digest.Algorithm) error {
 			continue
 		}
 		e := &entry{digest: d, state: statePartial, used: journal.ModTime()}
-		if s.now().Sub(e.used) > s.cfg.PartialTTL || !s.claims(e, info.Size()) {
+		stale := s.now().Sub(e.used) > s.cfg.PartialTTL && !s.isPinned(d)
+		if stale || !s.claims(e, info.Size()) {
 			continue
 		}
 		s.entries[d] = e

@@ -76,7 +76,7 @@ func (s *Store) evictable() []*entry {
 	}
 	var out []*entry
 	for _, e := range s.entries {
-		if e.idle() {
+		if e.idle() && !s.isPinned(e.digest) {
 			out = append(out, e)
 		}
 	}

@@ -35,6 +35,8 @@ type Store struct {
 
 	// room serialises making room, from the look at what is free to the allocation. Taken before mu.
 	room sync.Mutex
+	// pinning serialises changes of the pins, from the look at them to the file. Taken before mu.
+	pinning sync.Mutex
 	// ops counts calls that Close waits for; they start under mu while closed is false.
 	ops sync.WaitGroup
 
@@ -44,6 +46,8 @@ type Store struct {
 	bytes    int64 // sum of the entries' sizes
 	promised int64 // sum of the entries' promised
 	trashed  uint64
+	pins     map[string]Pin
+	pinned   map[digest.Digest]time.Time // by pins, with the last Until; zero: for ever
 	onEvict  []func(digest.Digest)
 }
 
@@ -146,7 +150,7 @@ func (s *Store) Stat(d digest.Digest) (Info, error) {
 	if e == nil {
 		return Info{}, fmt.Errorf("store: stat %s: %w", d, ErrNotFound)
 	}
-	return e.info(), nil
+	return s.info(e), nil
 }
 
 // List describes all blobs, complete or not, in the order of their digests.
@@ -155,7 +159,7 @@ func (s *Store) List() []Info {
 	defer s.mu.Unlock()
 	out := make([]Info, 0, len(s.entries))
 	for _, e := range s.entries {
-		out = append(out, e.info())
+		out = append(out, s.info(e))
 	}
 	slices.SortFunc(out, func(a, b Info) int { return strings.Compare(string(a.Digest), string(b.Digest)) })
 	return out
@@ -167,6 +171,9 @@ func (s *Store) Usage() Usage {
 	defer s.mu.Unlock()
 	u := Usage{Bytes: s.bytes, Capacity: s.cfg.Capacity}
 	for _, e := range s.entries {
+		if s.isPinned(e.digest) {
+			u.Pinned += e.layout.size
+		}
 		if e.state == stateComplete {
 			u.Blobs++
 		} else {
@@ -185,7 +192,7 @@ func (s *Store) OnEvict(f func(digest.Digest)) {
 	s.onEvict = append(s.onEvict, f)
 }
 
-// Delete removes a blob, complete or not. ErrInUse while a Blob or Partial of it is open.
+// Delete removes a blob, complete or not. ErrInUse while a Blob or Partial of it is open, ErrPinned while a pin holds it.
 func (s *Store) Delete(d digest.Digest) error {
 	if err := s.enter(); err != nil {
 		return fmt.Errorf("store: delete %s: %w", d, err)
@@ -193,12 +200,18 @@ func (s *Store) Delete(d digest.Digest) error {
 	defer s.ops.Done()
 	s.mu.Lock()
 	e := s.entries[d]
-	if e == nil || !e.idle() {
+	var err error
+	switch {
+	case e == nil:
+		err = ErrNotFound
+	case !e.idle():
+		err = ErrInUse
+	case s.isPinned(d):
+		err = ErrPinned
+	}
+	if err != nil {
 		s.mu.Unlock()
-		if e == nil {
-			return fmt.Errorf("store: delete %s: %w", d, ErrNotFound)
-		}
-		return fmt.Errorf("store: delete %s: %w", d, ErrInUse)
+		return fmt.Errorf("store: delete %s: %w", d, err)
 	}
 	var out leaving
 	s.detach(e, &out)
