@@ -11,6 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/crypto/pb"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/meshd-project/meshd/exchange/store"
 	"github.com/meshd-project/meshd/exchange/swarm"
 	"github.com/opencontainers/go-digest"
 )
@@ -35,6 +36,11 @@ type Config struct {
 	Swarm swarm.Config
 	// RandSeed makes the core's choices repeatable; 0 draws one.
 	RandSeed uint64
+
+	// Seal is asked once all pieces of a file (store.File) are here, with their store.Partial.Root, before the last of them
+	// is given out: it returns ErrSealed if others have other bytes under that name. It bounds its own wait. nil: nobody
+	// is asked.
+	Seal func(ctx context.Context, file digest.Digest, root store.Hash) error
 
 	// MaxStreams bounds inbound control streams. Default 2048.
 	MaxStreams int

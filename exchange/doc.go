@@ -12,7 +12,8 @@
 //     still there, because a lost message is never repeated.
 //   - the data port: HTTP/1.1 over TLS with libp2p identities on both ends. It answers only peers with a live
 //     control connection. Bulk never touches the control connections, so that pings on them stay true.
-//   - names: a private blob goes by store.Scoped's name for it, here and in everything that peers are told.
+//   - names: a private blob goes by store.Scoped's name for it, a file of no known digest by store.File's, here and in
+//     everything that peers are told.
 //   - sessions: one per digest that is being brought in (single flight), with the store's Partial, the readers
 //     and, in memory only, the credentials that local clients brought for its origin.
 //   - what is here in part and wanted by nobody here (dormant.go): it is opened for peers, who find it by its spans, for
@@ -41,6 +42,9 @@
 // readers that were not go on with what comes next. A blob of one piece is handed out whole or not at all. Who wants a
 // part of a blob (Want.Off, Want.End) gets the last piece on its hash alone while others are missing: a part says
 // nothing of the whole, and lazy pullers read their index there.
+//
+// A file has no digest: its pieces are proven by the word of who read them alone, and the whole by Config.Seal, by which
+// nodes find out that they have different bytes under one name. What fails there is treated as a blob that proved wrong.
 //
 // # Concurrency
 //

@@ -21,6 +21,7 @@ var (
 	ErrRange         = errors.New("range outside the blob")
 	ErrSize          = errors.New("size of the blob changed")
 	ErrInvalidDigest = errors.New("invalid digest")
+	ErrSealed        = errors.New("the origin gave other nodes other bytes of this version of the file")
 	ErrTooLarge      = errors.New("blob too large")
 )
 

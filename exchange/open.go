@@ -22,7 +22,12 @@ type Want struct {
 	// store.Scoped gives it, and only nodes whose clients want it too, with credentials of their own, read it from
 	// the origin. A public copy that is complete here serves as well. The header stays in memory until the fetch ends.
 	Authorization string
-	Class         swarm.Class
+	// File says that Digest is a name that store.File made, or the digest of a file: Origin is where its URL is known.
+	File bool
+	// Private keeps seeds out of it: only nodes whose clients want the blob too read it from the origin. Without
+	// Authorization that is all; the name stays.
+	Private bool
+	Class   swarm.Class
 	// Off and End are the bytes that are wanted, or wanted first, of which Open waits for some; an End of 0 is the end.
 	// A reader of such a part may have the blob's last piece, by whose word it came, while others are missing.
 	Off, End int64
@@ -57,12 +62,13 @@ type Handle struct {
 // Open finds a blob on disk, joins the fetch that is under way, or begins one. It returns once the size is known
 // and bytes can be expected: some have come, or the origin has answered; a blob of one piece is there by then.
 // Otherwise it fails as the fetch does, or with ctx, which does not stop the fetch. A private blob has to have a sha256
-// digest (store.ErrUnsupported). The name of a private blob is no digest that a caller may ask for.
+// digest (store.ErrUnsupported). The name of a private blob is no digest that a caller may ask for, and that of a file only
+// one that says so: names that clients bring never open them.
 func (x *Exchange) Open(ctx context.Context, w Want) (*Handle, error) {
 	if err := w.Digest.Validate(); err != nil {
 		return nil, fmt.Errorf("open %q: %w: %w", w.Digest, ErrInvalidDigest, err)
 	}
-	if _, scoped := store.Content(w.Digest); scoped {
+	if _, scoped := store.Content(w.Digest); scoped || store.IsFile(w.Digest) && !w.File {
 		return nil, fmt.Errorf("open %q: %w", w.Digest, ErrInvalidDigest)
 	}
 	if w.Size > swarm.MaxBlobSize {
@@ -106,7 +112,7 @@ func (x *Exchange) Stat(d digest.Digest) (size int64, ok bool) {
 	if d.Validate() != nil {
 		return 0, false
 	}
-	if _, scoped := store.Content(d); scoped {
+	if _, scoped := store.Content(d); scoped || store.IsFile(d) {
 		return 0, false
 	}
 	if d == d.Algorithm().FromBytes(nil) {
@@ -165,8 +171,8 @@ func (x *Exchange) join(w Want) (*Handle, error) {
 	}
 	s.mu.Unlock()
 	x.post(swarm.Wanted{
-		Digest: w.Digest, Size: max(w.Size, -1), Origin: w.Origin, Class: w.Class, Private: w.Authorization != "",
-		Sparse: w.Sparse,
+		Digest: w.Digest, Size: max(w.Size, -1), Origin: w.Origin, Class: w.Class,
+		Private: w.Private || w.Authorization != "", Sparse: w.Sparse,
 	})
 	x.post(swarm.Reading{Digest: w.Digest, Reader: h.waiter, Off: w.Off, End: w.end()})
 	return h, nil

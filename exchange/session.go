@@ -185,6 +185,9 @@ func (s *session) reason(r swarm.GiveUpReason) error {
 	defer s.mu.Unlock()
 	switch r {
 	case swarm.GaveUpCorrupt:
+		if store.IsFile(s.digest) {
+			return fmt.Errorf("%s: %w", s.digest, ErrSealed)
+		}
 		return &CorruptOriginError{Digest: s.digest, Origin: s.blamedLocked()}
 	case swarm.GaveUpStore:
 		if s.storeErr != nil {

@@ -219,10 +219,13 @@ func (x *Exchange) verify(ctx context.Context, d digest.Digest) {
 			return
 		}
 		err := p.Verify(ctx)
+		if err == nil {
+			err = x.seal(ctx, p)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return
-		case errors.Is(err, store.ErrDigestMismatch):
+		case errors.Is(err, store.ErrDigestMismatch), errors.Is(err, ErrSealed):
 			x.logMismatch(s)
 			x.post(swarm.VerifyFailed{Digest: d})
 			return
@@ -236,6 +239,18 @@ func (x *Exchange) verify(ctx context.Context, d digest.Digest) {
 		s.mu.Unlock()
 		x.commit(ctx, s, p)
 	})
+}
+
+// seal asks whether the others have the same bytes of a file, which no digest tells.
+func (x *Exchange) seal(ctx context.Context, p *store.Partial) error {
+	if x.cfg.Seal == nil || !store.IsFile(p.Digest()) {
+		return nil
+	}
+	root, err := p.Root()
+	if err != nil {
+		return err
+	}
+	return x.cfg.Seal(ctx, p.Digest(), root)
 }
 
 // commit makes a verified blob durable and ends its session. Readers go on with the bytes that they have proof of
@@ -260,7 +275,7 @@ func (x *Exchange) logMismatch(s *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := s.blamedLocked()
-	log.Warnw("blob does not match its digest", "blob", s.digest, "bytes", s.size,
+	log.Warnw("blob is not what its name says", "blob", s.digest, "bytes", s.size,
 		"origin", o.Registry+"/"+o.Repository, "origins", max(len(s.sources), 1))
 }
 

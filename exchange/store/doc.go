@@ -29,7 +29,8 @@
 //
 // A blob is named by its digest. A private one, which a registry gives out for credentials only, is named by what
 // Scoped makes of the registry and the digest; the store treats that as one more digest, but proves the bytes by
-// the one within.
+// the one within. A file of no known digest is named by what File makes of its identity: its pieces are proven one by
+// one, the whole by that all are there.
 //
 // # What is trusted, and when
 //
@@ -45,7 +46,8 @@
 //     returns bytes of it. Readers of OpenFile's descriptors (sendfile) call Blob.Check first. A file that changed
 //     size or mtime under us, or was last hashed longer than Config.Recheck ago, is hashed anew. A piece that
 //     fails drops the whole blob, as if evicted.
-//   - A missing or damaged sidecar is computed again from the data, which must then match its digest.
+//   - A missing or damaged sidecar is computed again from the data, which must then match its digest. A file without
+//     its sidecar is dropped: nothing else says what its bytes are.
 //
 // Put does not sync: what it wrote is small and hashed before its first use after a restart, so a power loss
 // costs a cache entry and never correctness.

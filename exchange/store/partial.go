@@ -73,6 +73,9 @@ func (p *Partial) single() bool {
 	return len(p.pieces) == 1 && p.e.content().Algorithm() == digest.SHA256
 }
 
+// unhashed reports whether there is no digest of the whole to compute: see single and File.
+func (p *Partial) unhashed() bool { return p.single() || IsFile(p.e.digest) }
+
 func (p *Partial) wrap(op string, err error) error {
 	if errors.Is(err, os.ErrClosed) {
 		err = ErrClosed

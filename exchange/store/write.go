@@ -84,7 +84,7 @@ func (p *Partial) settle(r record, err error) {
 	}
 	goal := min(int64(p.prefix)*p.layout.pieceSize, p.layout.size)
 	p.mu.Unlock()
-	if !p.single() {
+	if !p.unhashed() {
 		p.hasher.Grow(goal)
 	}
 	p.s.fulfil(p.e, n)
