@@ -32,7 +32,7 @@ test: ## Run every test, end to end ones included (as root: installs what they n
 	$(GO) test -timeout 30m ./...
 
 race: ## Run the tests with the race detector, without the long ones
-	$(GO) test -race -short -timeout 30m $$($(GO) list ./... | grep -v /e2e)
+	GO=$(GO) .ci/race $$($(GO) list ./... | grep -v /e2e)
 
 fuzz: ## Fuzz every fuzz target for FUZZTIME (20s) each
 	@set -e; for p in $$($(GO) list ./...); do \
