@@ -11,6 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/crypto/pb"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/meshd-project/meshd/exchange/pace"
 	"github.com/meshd-project/meshd/exchange/store"
 	"github.com/meshd-project/meshd/exchange/swarm"
 	"github.com/opencontainers/go-digest"
@@ -50,9 +51,8 @@ type Config struct {
 	MaxUploads int
 	// BufferBytes bounds the memory for pieces on their way from the network to the disk. Default 64 MiB.
 	BufferBytes int64
-	// DownloadLimit and UploadLimit bound the traffic with peers, and downloads from the origin as well, in
-	// bytes/s. 0: no limit.
-	DownloadLimit, UploadLimit int64
+	// Limits are the rates of the node; others may use them too. Default: none.
+	Limits *pace.Limits
 	// OpenTimeout bounds an Open whose context has no earlier end. Default 30 s.
 	OpenTimeout time.Duration
 	// IdleTimeout closes control streams without traffic. Default 2 min.
@@ -75,6 +75,9 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.IdleTimeout, 2*time.Minute)
 	setDefault(&c.ProgressTimeout, 15*time.Second)
 	setDefault(&c.Reannounce, 20*time.Minute)
+	if c.Limits == nil {
+		c.Limits = new(pace.Limits)
+	}
 	if c.Dial == nil {
 		c.Dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	}
@@ -106,7 +109,7 @@ func (c Config) Validate() error {
 	case c.DataListener == nil:
 		return errors.New("exchange: no data listener")
 	case c.MaxStreams < 0, c.MaxConns < 0, c.MaxUploads < 0, c.BufferBytes < 0,
-		c.DownloadLimit < 0, c.UploadLimit < 0, c.OpenTimeout < 0, c.IdleTimeout < 0, c.ProgressTimeout < 0:
+		c.OpenTimeout < 0, c.IdleTimeout < 0, c.ProgressTimeout < 0:
 		return errors.New("exchange: negative limit")
 	case c.BufferBytes != 0 && c.BufferBytes < swarm.MaxPieceSize:
 		return fmt.Errorf("exchange: buffers of %d bytes hold no piece", c.BufferBytes)

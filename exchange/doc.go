@@ -18,7 +18,7 @@
 //     and, in memory only, the credentials that local clients brought for its origin.
 //   - what is here in part and wanted by nobody here (dormant.go): it is opened for peers, who find it by its spans, for
 //     an hour, and makes room when something else is wanted.
-//   - the byte accounts by source.
+//   - the byte accounts by source, and the rates (exchange/pace): of pieces from peers and the origin, and of pieces to peers.
 //
 // # Lifecycle
 //

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/meshd-project/meshd/exchange/pace"
 	"github.com/meshd-project/meshd/exchange/swarm"
 	"github.com/meshd-project/meshd/exchange/wire"
 	"github.com/opencontainers/go-digest"
@@ -75,11 +76,9 @@ func (x *Exchange) cancelPiece(key transferKey) {
 // downloadPiece fetches, verifies and stores a piece and tells the core how it went.
 func (x *Exchange) downloadPiece(ctx context.Context, cancel context.CancelCauseFunc, s *session, a swarm.RequestPiece) {
 	began := time.Now()
-	if a.Timeout > 0 {
-		timer := time.AfterFunc(a.Timeout, func() { cancel(errTimeout) })
-		defer timer.Stop()
-	}
-	att, err := x.fetchPiece(ctx, s, a)
+	end := newGrace(a.Timeout, func() { cancel(errTimeout) })
+	defer end.stop()
+	att, err := x.fetchPiece(ctx, s, a, end)
 	cause := context.Cause(ctx)
 	cancel(nil)
 	x.endTransfer(transferKey{a.To, a.Digest, a.Piece}, cause)
@@ -120,7 +119,7 @@ func (x *Exchange) endTransfer(key transferKey, cause error) {
 }
 
 // fetchPiece fetches a piece, checks it against its attestation and stores it.
-func (x *Exchange) fetchPiece(ctx context.Context, s *session, a swarm.RequestPiece) (wire.Attestation, error) {
+func (x *Exchange) fetchPiece(ctx context.Context, s *session, a swarm.RequestPiece, end *grace) (wire.Attestation, error) {
 	var att wire.Attestation
 	s.mu.Lock()
 	gen, size, l := s.gen, s.size, s.layout
@@ -143,7 +142,7 @@ func (x *Exchange) fetchPiece(ctx context.Context, s *session, a swarm.RequestPi
 		return att, err
 	}
 	x.post(swarm.PieceStarted{Digest: a.Digest, Piece: a.Piece, From: a.To})
-	if err := x.readPiece(ctx, s, peer.ID(a.To), resp.Body, buf, att.Hash); err != nil {
+	if err := x.readPiece(ctx, s, peer.ID(a.To), resp.Body, buf, att.Hash, end); err != nil {
 		return att, err
 	}
 	kept, err := s.keep(gen, a.Piece, buf, att)
@@ -224,18 +223,14 @@ func (s *session) distrusts(id swarm.PeerID) bool {
 
 // readPiece fills buf from the body, hashing as it comes, and compares with the attested hash. Bytes that lead to
 // nothing count as duplicates.
-func (x *Exchange) readPiece(ctx context.Context, s *session, from peer.ID, body io.Reader, buf []byte, want swarm.Hash) error {
+func (x *Exchange) readPiece(ctx context.Context, s *session, from peer.ID, body io.Reader, buf []byte, want swarm.Hash, end *grace) error {
 	_, own := x.zoneOf(from)
 	total, mine := x.accounts.in.peer(own), s.in.peer(own)
 	h := sha256.New()
 	got := 0
 	for got < len(buf) {
-		end := min(got+chunkSize, len(buf))
-		if err := take(ctx, x.download, end-got); err != nil {
-			x.accounts.duplicate.Add(int64(got))
-			return err
-		}
-		n, err := io.ReadFull(body, buf[got:end])
+		n, waited, err := pace.Read(ctx, s.rank(), body, buf[got:], x.cfg.Limits.Download)
+		end.extend(waited)
 		total.Add(int64(n))
 		mine.Add(int64(n))
 		_, _ = h.Write(buf[got : got+n])

@@ -14,10 +14,10 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
+	"github.com/meshd-project/meshd/exchange/pace"
 	"github.com/meshd-project/meshd/exchange/store"
 	"github.com/meshd-project/meshd/exchange/swarm"
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/time/rate"
 )
 
 var log = logging.Logger("meshd/exchange")
@@ -44,8 +44,6 @@ type Exchange struct {
 	identity  *libp2ptls.Identity
 	notary    notary
 	buffers   *buffers
-	download  *rate.Limiter // nil: no limit
-	upload    *rate.Limiter
 	client    *http.Client
 	start     time.Time
 
@@ -119,8 +117,6 @@ func newExchange(cfg Config, h host.Host, st *store.Store, o Origin, p Providers
 		identity: identity,
 		notary:   notary{key: cfg.Key, id: swarm.PeerID(self)},
 		buffers:  newBuffers(cfg.BufferBytes),
-		download: newLimiter(cfg.DownloadLimit),
-		upload:   newLimiter(cfg.UploadLimit),
 		start:    time.Now(),
 		inbox:    make(chan swarm.Event, inboxSize),
 		done:     make(chan struct{}),
@@ -240,21 +236,5 @@ func (x *Exchange) tryPost(ev swarm.Event) bool {
 	}
 }
 
-func newLimiter(bytesPerSecond int64) *rate.Limiter {
-	if bytesPerSecond <= 0 {
-		return nil
-	}
-	// A burst of 50 ms, and room for the unit in which bytes are taken.
-	return rate.NewLimiter(rate.Limit(bytesPerSecond), int(max(bytesPerSecond/20, chunkSize)))
-}
-
 // chunkSize is the unit of reading and writing on the data port, in bytes.
-const chunkSize = 256 << 10
-
-// take waits until a limiter lets n bytes, at most chunkSize, through.
-func take(ctx context.Context, l *rate.Limiter, n int) error {
-	if l == nil {
-		return nil
-	}
-	return l.WaitN(ctx, n)
-}
+const chunkSize = pace.MaxChunk

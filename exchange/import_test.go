@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meshd-project/meshd/exchange/pace"
 	"golang.org/x/time/rate"
 )
 
@@ -48,7 +49,7 @@ func TestImporterIsTakenOver(t *testing.T) {
 			}
 			data, d := content(24<<20, 50)
 			o := newOrigin(data)
-			holder := startNode(t, nodeConfig{zone: "a", seed: true, origin: o, edit: func(c *Config) { c.UploadLimit = 24 << 20 }})
+			holder := startNode(t, nodeConfig{zone: "a", seed: true, origin: o, edit: func(c *Config) { c.Limits = pace.NewLimits(0, 24<<20, 0) }})
 			all := []*node{holder}
 			for i := range 6 {
 				c := nodeConfig{zone: "b", origin: newOrigin()}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/meshd-project/meshd/exchange/pace"
 	"github.com/meshd-project/meshd/exchange/store"
 	"github.com/meshd-project/meshd/exchange/swarm"
 	"github.com/opencontainers/go-digest"
@@ -317,18 +318,14 @@ func (x *Exchange) readPieces(ctx context.Context, s *session, body OriginBody, 
 
 func (x *Exchange) readOriginPiece(ctx context.Context, s *session, body io.Reader, buf []byte) error {
 	for got := 0; got < len(buf); {
-		end := min(got+chunkSize, len(buf))
-		if err := take(ctx, x.download, end-got); err != nil {
-			return err
-		}
-		n, err := io.ReadFull(body, buf[got:end])
+		n, _, err := pace.Read(ctx, s.rank(), body, buf[got:], x.cfg.Limits.Origin, x.cfg.Limits.Download)
 		x.accounts.in.origin.Add(int64(n))
 		s.in.origin.Add(int64(n))
 		got += n
 		switch {
 		case err == io.EOF:
 			return &originError{swarm.OriginInvalid, "origin's answer ends early"}
-		case errors.Is(err, io.ErrUnexpectedEOF) && got < end:
+		case errors.Is(err, io.ErrUnexpectedEOF):
 			return fmt.Errorf("origin cut off: %w", err)
 		case err != nil:
 			return err

@@ -68,16 +68,18 @@ type corkConn struct {
 	once sync.Once
 	gone func()
 
-	mu  sync.Mutex
-	buf []byte // nil while not corked
+	mu   sync.Mutex
+	buf  []byte // nil while not corked
+	most int    // bytes gathered at a time
 }
 
 var corkBuffers = sync.Pool{New: func() any { b := make([]byte, 0, chunkSize+1<<10); return &b }}
 
-// cork begins to gather.
-func (c *corkConn) cork() {
+// cork begins to gather up to most bytes.
+func (c *corkConn) cork(most int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.most = most
 	if c.buf == nil {
 		c.buf = *corkBuffers.Get().(*[]byte)
 	}
@@ -103,7 +105,7 @@ func (c *corkConn) Write(p []byte) (int, error) {
 	if c.buf == nil {
 		return c.Conn.Write(p)
 	}
-	if len(c.buf)+len(p) > cap(c.buf) {
+	if len(c.buf) > 0 && len(c.buf)+len(p) > min(c.most, cap(c.buf)) {
 		if _, err := c.Conn.Write(c.buf); err != nil {
 			return 0, err
 		}

@@ -167,7 +167,7 @@ func (x *Exchange) sendPiece(w http.ResponseWriter, r *http.Request, conn *corkC
 	h["Content-Length"] = []string{strconv.FormatInt(p.n, 10)}
 	h["Content-Type"] = []string{"application/octet-stream"}
 	h["Date"] = nil
-	conn.cork()
+	conn.cork(2 * x.cfg.Limits.Upload.Chunk())
 	defer func() { _ = conn.uncork() }()
 	_, own := x.zoneOf(to)
 	out := x.accounts.out.peer(own)
@@ -175,11 +175,11 @@ func (x *Exchange) sendPiece(w http.ResponseWriter, r *http.Request, conn *corkC
 	buf := chunks.Get().(*[]byte)
 	defer chunks.Put(buf)
 	for off := int64(0); off < p.n; {
-		b := (*buf)[:min(p.n-off, chunkSize)]
+		b := (*buf)[:min(p.n-off, int64(x.cfg.Limits.Upload.Chunk()))]
 		if _, err := p.src.ReadAt(b, p.off+off); err != nil && err != io.EOF {
 			return fmt.Errorf("read: %w", err)
 		}
-		if err := take(r.Context(), x.upload, len(b)); err != nil {
+		if err := x.cfg.Limits.Upload.Wait(r.Context(), swarm.Foreground, len(b)); err != nil {
 			return err
 		}
 		_ = rc.SetWriteDeadline(time.Now().Add(x.cfg.ProgressTimeout))

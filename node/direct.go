@@ -11,6 +11,8 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/meshd-project/meshd/exchange/pace"
+	"github.com/meshd-project/meshd/exchange/swarm"
 	"github.com/meshd-project/meshd/mirror"
 	"github.com/meshd-project/meshd/seed/origin"
 )
@@ -30,6 +32,7 @@ const (
 type directBlobs struct {
 	mirror.Blobs
 	origin *origin.Client
+	limits *pace.Limits
 
 	mu      sync.Mutex
 	answers *simplelru.LRU[mirror.Ref, answer]
@@ -41,12 +44,12 @@ type answer struct {
 	until  time.Time
 }
 
-func newDirectBlobs(mesh mirror.Blobs, o *origin.Client) *directBlobs {
+func newDirectBlobs(mesh mirror.Blobs, o *origin.Client, limits *pace.Limits) *directBlobs {
 	answers, err := simplelru.NewLRU[mirror.Ref, answer](maxAnswers, nil)
 	if err != nil {
 		panic(err) // the size is not positive
 	}
-	return &directBlobs{Blobs: mesh, origin: o, answers: answers}
+	return &directBlobs{Blobs: mesh, origin: o, limits: limits, answers: answers}
 }
 
 // Open implements mirror.Blobs.
@@ -69,7 +72,7 @@ func (b *directBlobs) Open(ctx context.Context, w mirror.BlobWant) (mirror.Blob,
 	if size < 0 {
 		return nil, fmt.Errorf("open blob %s of %s: the registry does not tell its size", w.Digest, w.Ref)
 	}
-	return &directBlob{origin: b.origin, request: r, size: size}, nil
+	return &directBlob{origin: b.origin, limits: b.limits, request: r, size: size}, nil
 }
 
 // public reports whether anybody may read a blob. The registry's answer for one blob counts for its repository for a
@@ -98,6 +101,7 @@ func (b *directBlobs) public(ctx context.Context, w mirror.BlobWant) bool {
 // directBlob is a blob at its origin: mirror.Blob.
 type directBlob struct {
 	origin  *origin.Client
+	limits  *pace.Limits
 	request origin.BlobRequest
 	size    int64
 }
@@ -137,8 +141,19 @@ func (b *directBlob) dial(ctx context.Context, off, n int64) (io.ReadCloser, err
 	if _, err := io.CopyN(io.Discard, body, off-body.Offset); err != nil {
 		return nil, fmt.Errorf("skip to byte %d: %w", off, err)
 	}
-	return body, nil
+	return pacedBody{body, func(p []byte) (int, error) {
+		n, _, err := pace.Read(ctx, swarm.Foreground, body, p, b.limits.Origin, b.limits.Download)
+		return n, err
+	}}, nil
 }
+
+// pacedBody reads an origin within the rates of the node, ahead of the background.
+type pacedBody struct {
+	io.Closer
+	read func(p []byte) (int, error)
+}
+
+func (b pacedBody) Read(p []byte) (int, error) { return b.read(p) }
 
 // directReader reads a range of a directBlob: mirror.BlobReader. The origin is asked at the first Read or WriteTo.
 type directReader struct {

@@ -24,6 +24,8 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	"github.com/libp2p/go-libp2p/x/rate"
 	"github.com/multiformats/go-multiaddr"
+
+	"github.com/meshd-project/meshd/exchange/pace"
 )
 
 const userAgent = "meshd"
@@ -38,11 +40,15 @@ type hostConfig struct {
 	listen   []multiaddr.Multiaddr
 	book     *addrBook
 	maxPeers int
+	limits   *pace.Limits // nil: none
 }
 
 // newHost wires a libp2p host of just TCP, TLS and yamux under the mesh key: no relay, no NAT mapping, no address
 // discovery, no QUIC. libp2p.New would link all of these (11 MB of binary). It listens on every address or fails.
 func newHost(c hostConfig) (_ host.Host, err error) {
+	if c.limits == nil {
+		c.limits = new(pace.Limits)
+	}
 	id, err := peer.IDFromPrivateKey(c.key)
 	if err != nil {
 		return nil, err
@@ -73,6 +79,7 @@ func newHost(c hostConfig) (_ host.Host, err error) {
 		swarm.WithDialTimeoutLocal(5*time.Second),
 		swarm.WithUDPBlackHoleSuccessCounter(nil),
 		swarm.WithIPv6BlackHoleSuccessCounter(nil),
+		swarm.WithMetrics(controlBytes{limits: c.limits}),
 	)
 	if err != nil {
 		return nil, err

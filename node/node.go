@@ -22,6 +22,7 @@ import (
 	"github.com/meshd-project/meshd/dht"
 	"github.com/meshd-project/meshd/dht/gossip"
 	"github.com/meshd-project/meshd/exchange"
+	"github.com/meshd-project/meshd/exchange/pace"
 	"github.com/meshd-project/meshd/exchange/store"
 	"github.com/meshd-project/meshd/exchange/swarm"
 	"github.com/meshd-project/meshd/mirror"
@@ -34,6 +35,7 @@ import (
 // node is the parts of a running meshd, all made by start.
 type node struct {
 	cfg     Config
+	limits  *pace.Limits // of all lives
 	zone    zone
 	key     crypto.PrivKey
 	psk     pnet.PSK
@@ -110,12 +112,12 @@ func start(cfg Config) (*node, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return begin(&node{cfg: cfg, started: time.Now(), idlePoll: idlePoll, moveWait: moveWait})
+	return begin(&node{cfg: cfg, limits: newLimits(cfg), started: time.Now(), idlePoll: idlePoll, moveWait: moveWait})
 }
 
 // next begins the next life of a node that has ended one.
 func (n *node) next() (*node, error) {
-	return begin(&node{cfg: n.cfg, started: n.started, sockets: n.sockets, idlePoll: n.idlePoll, moveWait: n.moveWait})
+	return begin(&node{cfg: n.cfg, limits: n.limits, started: n.started, sockets: n.sockets, idlePoll: n.idlePoll, moveWait: n.moveWait})
 }
 
 // begin makes the parts of n.
@@ -228,7 +230,7 @@ func (n *node) openStore() (err error) {
 }
 
 func (n *node) openOrigin() (err error) {
-	c := origin.Config{Registries: make(map[string]origin.Registry), Limit: int64(n.cfg.Origin.Limit)}
+	c := origin.Config{Registries: make(map[string]origin.Registry)}
 	for _, r := range n.cfg.Origin.Registries {
 		c.Registries[r.Host] = origin.Registry{
 			URL: r.URL, URLs: r.URLs, Mirrors: r.Mirrors, CA: r.CA, Cert: r.Cert, Key: r.Key,
@@ -255,7 +257,7 @@ func (n *node) openHost() (err error) {
 		listen = narrow(listen)
 	}
 	n.book = newAddrBook(listen)
-	n.host, err = newHost(hostConfig{key: n.key, psk: n.psk, listen: listen, book: n.book, maxPeers: n.cfg.P2P.MaxPeers})
+	n.host, err = newHost(hostConfig{key: n.key, psk: n.psk, listen: listen, book: n.book, maxPeers: n.cfg.P2P.MaxPeers, limits: n.limits})
 	if err != nil {
 		return fmt.Errorf("start the libp2p host: %w", err)
 	}
@@ -303,8 +305,7 @@ func (n *node) openMesh() (err error) {
 func (n *node) openExchange() (err error) {
 	n.exchange, err = exchange.New(exchange.Config{
 		Key: n.key, Zone: n.zone.name, Seed: n.cfg.Seed, DataListener: n.dataListener,
-		DownloadLimit: int64(n.cfg.Exchange.DownloadLimit), UploadLimit: int64(n.cfg.Exchange.UploadLimit),
-		SpoolDir: n.cfg.DataDir,
+		Limits: n.limits, SpoolDir: n.cfg.DataDir,
 	}, n.host, n.store, exchangeOrigin{n.origin, n.cfg.Mirror.DefaultRegistry}, n.dht, n.gossip)
 	if err != nil {
 		return err
@@ -319,7 +320,7 @@ func (n *node) openFronts() error {
 	if err := mc.Validate(); err != nil {
 		return fmt.Errorf("mirror: %w", err)
 	}
-	n.mirror = mirror.New(mc, newDirectBlobs(settledBlobs{meshBlobs{n.exchange, n.cfg.Mirror.RangeRest}, n.settled}, n.origin), documents{n.store}, mirrorOrigin{n.origin})
+	n.mirror = mirror.New(mc, newDirectBlobs(settledBlobs{meshBlobs{n.exchange, n.cfg.Mirror.RangeRest}, n.settled}, n.origin, n.limits), documents{n.store}, mirrorOrigin{n.origin})
 	n.closeLater(n.mirror.Close)
 	n.mirror.Restore(readTags(n.path(TagsFile)))
 	if err := n.openProxy(); err != nil {

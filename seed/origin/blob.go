@@ -61,7 +61,7 @@ func (c *Client) Blob(ctx context.Context, r BlobRequest) (*Body, error) {
 
 // openBody judges an answer by its header.
 func (c *Client) openBody(ctx context.Context, q *query, r BlobRequest, a *answer) (*Body, error) {
-	b := &Body{stream: c.newStream(ctx, q, a), limit: c.limit, Size: a.ContentLength, left: a.ContentLength}
+	b := &Body{stream: c.newStream(ctx, q, a), Size: a.ContentLength, left: a.ContentLength}
 	switch a.StatusCode {
 	case http.StatusOK:
 		if r.Offset > 0 {

@@ -378,37 +378,3 @@ func TestBodyEndsWithContextAndClose(t *testing.T) {
 		})
 	}
 }
-
-func TestLimit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const size, limit = 10 << 20, 1 << 20
-		f := newFabric(t)
-		f.serve("http://reg.test", "10.0.0.1", func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Length", strconv.Itoa(size))
-			_, _ = io.CopyN(w, zeros{}, size)
-		})
-		cfg := plain()
-		cfg.Limit = limit
-		c := f.client(cfg)
-		start := time.Now()
-		done := make(chan error)
-		for range 2 { // the limit is for all together
-			go func() {
-				b, err := c.Blob(context.Background(), wholeBlob())
-				if err == nil {
-					defer b.Close()
-					_, err = io.Copy(io.Discard, b)
-				}
-				done <- err
-			}()
-		}
-		for range 2 {
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
-		}
-		if took := time.Since(start); took < 19*time.Second || took > 21*time.Second {
-			t.Errorf("20 MiB at 1 MiB/s took %s", took)
-		}
-	})
-}

@@ -4,9 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
-
-	"golang.org/x/time/rate"
 )
 
 // Body is the bytes of a blob, from Offset on. Read ends with io.EOF only after all bytes that were promised have
@@ -22,11 +19,10 @@ type Body struct {
 	Ranged bool
 
 	*stream
-	left  int64 // bytes still promised, -1 unknown
-	limit *rate.Limiter
+	left int64 // bytes still promised, -1 unknown
 }
 
-// Read reads what has come, at the pace of the configured limit.
+// Read reads what has come.
 func (b *Body) Read(p []byte) (int, error) {
 	if b.err != nil {
 		return 0, b.err
@@ -40,18 +36,12 @@ func (b *Body) Read(p []byte) (int, error) {
 	if b.left > 0 && int64(len(p)) > b.left {
 		p = p[:b.left]
 	}
-	if b.limit != nil && len(p) > b.limit.Burst() {
-		p = p[:b.limit.Burst()]
-	}
 	n, err := b.stream.Read(p)
 	if b.left > 0 {
 		b.left -= int64(n)
 	}
 	if err == io.EOF && b.left > 0 {
 		err = b.short()
-	}
-	if n > 0 {
-		b.pace(n)
 	}
 	if err == nil || errors.Is(err, io.EOF) && n > 0 {
 		return n, nil // the end is told by the next Read
@@ -75,22 +65,4 @@ func (b *Body) end() error {
 
 func (b *Body) short() error {
 	return b.fail(fmt.Errorf("%w: %d bytes missing: %w", ErrUnreachable, b.left, io.ErrUnexpectedEOF), true)
-}
-
-// pace waits until n bytes are allowed.
-func (b *Body) pace(n int) {
-	if b.limit == nil {
-		return
-	}
-	if wait := b.limit.ReserveN(time.Now(), n).Delay(); wait > 0 {
-		sleep(b.a.Request.Context(), wait) // an end of the request shows in the next Read
-	}
-}
-
-// newLimiter allows bytes per second in bursts of an eighth of that, at least 64 KiB; nil for no limit.
-func newLimiter(bytes int64) *rate.Limiter {
-	if bytes <= 0 {
-		return nil
-	}
-	return rate.NewLimiter(rate.Limit(bytes), int(min(max(bytes/8, 64<<10), 8<<20)))
 }

@@ -9,7 +9,6 @@ import (
 	"net/url"
 
 	logging "github.com/ipfs/go-log/v2"
-	"golang.org/x/time/rate"
 )
 
 var log = logging.Logger("meshd/origin")
@@ -17,7 +16,6 @@ var log = logging.Logger("meshd/origin")
 // Client talks to registries. See the package comment.
 type Client struct {
 	cfg     Config
-	limit   *rate.Limiter        // nil: none
 	listed  map[string]*endpoint // by canonical name; read only
 	unnamed *network             // of the registries that are not listed
 	tokens  *tokens
@@ -62,7 +60,7 @@ func newClient(cfg Config, dial dialer) (*Client, error) {
 	if dial == nil {
 		dial = dialGuarded(cfg.DialTimeout)
 	}
-	c := &Client{cfg: cfg, limit: newLimiter(cfg.Limit), listed: make(map[string]*endpoint)}
+	c := &Client{cfg: cfg, listed: make(map[string]*endpoint)}
 	c.throttles.all = make(map[throttleKey]throttled)
 	c.tokens = newTokens(c.fetchToken, cfg.HeaderTimeout)
 	c.unnamed = newNetwork(cfg, dial, &tls.Config{MinVersion: tls.VersionTLS12})

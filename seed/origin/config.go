@@ -17,9 +17,6 @@ type Config struct {
 	// where and how it is reached. Others are reached at https://NAME, docker.io at its API host.
 	Registries map[string]Registry
 
-	// Limit bounds the blob bytes read per second, over all registries. 0: no limit.
-	Limit int64
-
 	// DialTimeout bounds making one connection, and again its TLS handshake. Default 5 s.
 	DialTimeout time.Duration
 	// HeaderTimeout bounds one try of one hop, from its start to the end of the answer's header: waiting
@@ -84,7 +81,6 @@ func (c Config) Validate() error {
 		name  string
 		value int64
 	}{
-		{"limit", c.Limit},
 		{"dial time-out", int64(c.DialTimeout)},
 		{"header time-out", int64(c.HeaderTimeout)},
 		{"idle time-out", int64(c.IdleTimeout)},

@@ -12,7 +12,7 @@ func TestZeroConfigIsDefault(t *testing.T) {
 	got, want := Config{}.withDefaults(), Default()
 	if got.DialTimeout != want.DialTimeout || got.HeaderTimeout != want.HeaderTimeout || got.IdleTimeout != want.IdleTimeout ||
 		got.Attempts != want.Attempts || got.Backoff != want.Backoff || got.MaxRetryAfter != want.MaxRetryAfter ||
-		got.MaxConns != want.MaxConns || got.UserAgent != want.UserAgent || got.Limit != 0 {
+		got.MaxConns != want.MaxConns || got.UserAgent != want.UserAgent {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	if err := want.Validate(); err != nil {
@@ -40,7 +40,6 @@ func TestValidate(t *testing.T) {
 		{"no URL", one("harbor.test", Registry{URL: "https://u:geheim@har bor\x00"}), "not a URL"},
 		{"bad name", one("har bor", Registry{}), "malformed"},
 		{"twice", Config{Registries: map[string]Registry{"docker.io": {}, "index.docker.io": {}}}, "the same"},
-		{"negative limit", Config{Limit: -1}, "limit is negative"},
 		{"negative time", Config{IdleTimeout: -time.Second}, "idle time-out is negative"},
 		{"negative attempts", Config{Attempts: -1}, "attempts is negative"},
 	} {
