@@ -18,7 +18,33 @@ type containerd struct {
 	dir string
 }
 
+// startContainerd starts one without the plugin that kubelets talk to.
 func startContainerd(t testing.TB) *containerd {
+	t.Helper()
+	return startContainerdConfig(t, func(string) string { return "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n" })
+}
+
+// startCRI starts one that a kubelet could use. It asks the mirror for every registry, and nobody else.
+func startCRI(t testing.TB, mirror string) *containerd {
+	t.Helper()
+	return startContainerdConfig(t, func(dir string) string {
+		certs := filepath.Join(dir, "certs.d")
+		must(t, os.MkdirAll(certs+"/_default", 0o700))
+		hosts := fmt.Sprintf("server = \"http://127.0.0.1:1\"\n[host.\"http://%s\"]\n  capabilities = [\"pull\", \"resolve\"]\n", mirror)
+		must(t, os.WriteFile(certs+"/_default/hosts.toml", []byte(hosts), 0o600))
+		return fmt.Sprintf(`version = 2
+[plugins."io.containerd.grpc.v1.cri"]
+  stream_server_port = "0"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "native"
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = %q
+`, certs)
+	})
+}
+
+// startContainerdConfig starts one with the configuration that text makes for its directory.
+func startContainerdConfig(t testing.TB, text func(dir string) string) *containerd {
 	t.Helper()
 	if os.Getuid() != 0 {
 		missing(t, "containerd needs root")
@@ -28,7 +54,7 @@ func startContainerd(t testing.TB) *containerd {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	c := &containerd{dir: dir}
 	config := filepath.Join(dir, "config.toml")
-	must(t, os.WriteFile(config, []byte("version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"), 0o600))
+	must(t, os.WriteFile(config, []byte(text(dir)), 0o600))
 	c.process = startProcess(t, "containerd", exec.Command("containerd", "--config", config, "--root", dir+"/root", "--state", dir+"/state", "--address", c.socket()))
 	t.Cleanup(func() { c.terminate(t, 30*time.Second) })
 	c.waitFor(t, "answer", 60*time.Second, func() error {
@@ -64,4 +90,36 @@ func (c *containerd) pull(t testing.TB, img *image, mirror, header string, args 
 		}
 	}
 	return err
+}
+
+// criPull pulls as a kubelet does, and checks the id that the image has then.
+func (c *containerd) criPull(t testing.TB, img *image, creds ...string) error {
+	t.Helper()
+	out, err := command(client(t, "./cripull"), append([]string{c.socket(), img.repo + ":" + img.tag}, creds...)...)
+	if err == nil && !strings.HasPrefix(out, img.manifest.Config.Digest.String()+" ") {
+		err = fmt.Errorf("the runtime has %s, want %v", out, img.manifest.Config.Digest)
+	}
+	return err
+}
+
+// containerd 2 fetches a layer in several ranges at once, each from its offset to the end and cut when it has its share: on
+// cold nodes that costs the registry what one plain pull does, and containerd is content with it.
+func TestContainerdParallelRanges(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		nodes []nodeSpec
+	}{{"alone", []nodeSpec{{"east", true}}}, {"with a seed in another zone", []nodeSpec{{"east", false}, {"west", true}}}} {
+		t.Run(row.name, func(t *testing.T) {
+			m := newMesh(t, row.nodes...)
+			img := m.registry.pushImage(t, "library/parallel", 1, 40*mib, 7*mib)
+			hosts := t.TempDir()
+			must(t, os.Mkdir(hosts+"/_default", 0o700))
+			text := fmt.Sprintf("server = \"http://127.0.0.1:1\"\n[host.\"http://%s\"]\n  capabilities = [\"pull\", \"resolve\"]\n", m.nodes[0].mirror())
+			must(t, os.WriteFile(hosts+"/_default/hosts.toml", []byte(text), 0o600))
+			ref := registryHost + "/" + img.repo + ":" + img.tag
+			_, err := command(client(t, "./containerdpull"), hosts, ref, "6", fmt.Sprint(2*mib))
+			must(t, err)
+			m.checkCopies(t, img.size, 1)
+		})
+	}
 }

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// built are the programs of this module that the tests run, built once.
+// built are the programs that the tests run, built once.
 var built struct {
 	sync.Mutex
 	dir  string
@@ -31,7 +31,12 @@ var built struct {
 }
 
 // program builds a main package of this module or its tools and returns the path of the binary.
-func program(t testing.TB, pkg string) string {
+func program(t testing.TB, pkg string) string { return build(t, ".", pkg) }
+
+// client builds a program or a tool of the module in clients.
+func client(t testing.TB, pkg string) string { return build(t, "clients", pkg) }
+
+func build(t testing.TB, module, pkg string) string {
 	t.Helper()
 	built.Lock()
 	defer built.Unlock()
@@ -47,7 +52,7 @@ func program(t testing.TB, pkg string) string {
 		return path
 	}
 	if _, tried := built.errs[pkg]; !tried {
-		out, err := exec.Command("go", "build", "-o", path, pkg).CombinedOutput()
+		out, err := exec.Command("go", "build", "-C", module, "-o", path, pkg).CombinedOutput()
 		if err != nil {
 			built.errs[pkg] = fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
 		}

@@ -114,6 +114,7 @@ func matrixClients(t *testing.T, mirror string, dockers *sync.Mutex, d *docker, 
 		}
 		return []string{flag, user + ":" + password}
 	}
+	var runtimes runtimes
 	return []matrixClient{
 		{"dockerd", true, []string{"zstd"} /* since 23 */, func(t *testing.T, s shape, user, password string) error {
 			dockers.Lock()
@@ -130,6 +131,13 @@ func matrixClients(t *testing.T, mirror string, dockers *sync.Mutex, d *docker, 
 		{"containerd", false, []string{"nothing"}, func(t *testing.T, s shape, user, password string) error {
 			return c.pull(t, s.img, mirror, "", append(creds("--user", user, password), "--platform", "linux/amd64")...)
 		}},
+		{"CRI", true, nil, func(t *testing.T, s shape, user, password string) error {
+			var login []string
+			if user != "" {
+				login = []string{user, password}
+			}
+			return runtimes.of(t, mirror).criPull(t, s.img, login...)
+		}},
 		{"podman", true, nil, func(t *testing.T, s shape, user, password string) error {
 			return podmanPull(t, mirror, s.img, user, password)
 		}},
@@ -142,6 +150,9 @@ func matrixClients(t *testing.T, mirror string, dockers *sync.Mutex, d *docker, 
 		{"crane", false, nil, func(t *testing.T, s shape, user, password string) error {
 			return craneExport(t, mirror, s, user, password)
 		}},
+		{"regctl", false, nil, func(t *testing.T, s shape, user, password string) error {
+			return regctlPull(t, mirror, s.img, user, password)
+		}},
 		{"oras-go", false, []string{tokenHost} /* it goes to no token server on a private address */, func(t *testing.T, s shape, user, password string) error {
 			return orasPull(t, mirror, s, user, password)
 		}},
@@ -149,6 +160,25 @@ func matrixClients(t *testing.T, mirror string, dockers *sync.Mutex, d *docker, 
 			return curlPull(t, mirror, s, user, password)
 		}},
 	}
+}
+
+// runtimes are containerds for kubelets, one for each test: they keep layers, whatever registry they are from.
+type runtimes struct {
+	mu sync.Mutex
+	by map[string]*containerd
+}
+
+func (r *runtimes) of(t *testing.T, mirror string) *containerd {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.by == nil {
+		r.by = map[string]*containerd{}
+	}
+	if r.by[t.Name()] == nil {
+		r.by[t.Name()] = startCRI(t, mirror)
+	}
+	return r.by[t.Name()]
 }
 
 // buildahPull pulls into a storage of its own and checks the image's id.

@@ -69,8 +69,8 @@ func tarLayer(t testing.TB, file, data string, zstd bool) v1.Layer {
 	return layer
 }
 
-// build makes an image and what the tests know of it.
-func build(t testing.TB, repo, tag, arch string, layers ...v1.Layer) (v1.Image, *image) {
+// buildImage makes an image and what the tests know of it.
+func buildImage(t testing.TB, repo, tag, arch string, layers ...v1.Layer) (v1.Image, *image) {
 	t.Helper()
 	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	img, err := mutate.AppendLayers(img, layers...)
@@ -94,7 +94,7 @@ func build(t testing.TB, repo, tag, arch string, layers ...v1.Layer) (v1.Image, 
 
 func (r *registry) pushShape(t testing.TB, repo, tag, arch string, layers ...v1.Layer) shape {
 	t.Helper()
-	img, i := build(t, repo, tag, arch, layers...)
+	img, i := buildImage(t, repo, tag, arch, layers...)
 	ref, err := name.NewTag(r.addr+"/"+repo+":"+tag, name.Insecure)
 	must(t, err)
 	must(t, remote.Write(ref, img, remote.WithJobs(4)))
@@ -104,8 +104,8 @@ func (r *registry) pushShape(t testing.TB, repo, tag, arch string, layers ...v1.
 // pushMulti pushes an index of two architectures.
 func (r *registry) pushMulti(t testing.TB, repo string, amd64, arm64 v1.Layer) shape {
 	t.Helper()
-	here, i := build(t, repo, "multi", "amd64", amd64)
-	there, _ := build(t, repo, "multi", "arm64", arm64)
+	here, i := buildImage(t, repo, "multi", "amd64", amd64)
+	there, _ := buildImage(t, repo, "multi", "arm64", arm64)
 	index := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex),
 		mutate.IndexAddendum{Add: here, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}}},
 		mutate.IndexAddendum{Add: there, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}}})
