@@ -18,7 +18,7 @@ func loadCA(dir string, now time.Time) (*proxy.CA, error) {
 	if errors.Is(certErr, fs.ErrNotExist) { // a key without certificate is of no use: a first start was cut short
 		return newCA(certPath, keyPath, now)
 	}
-	key, keyErr := readSecret(keyPath)
+	key, keyErr := readSecret(keyPath, ownSecret)
 	if err := errors.Join(certErr, keyErr); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("proxy CA: %w", err)
 	}

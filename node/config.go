@@ -27,6 +27,8 @@ const (
 	CAFile       = "ca.crt"       // certificate of the proxy's authority, PEM; there before the mirror listens
 	CAKeyFile    = "ca.key"       // its key, PEM, mode 0600
 	TagsFile     = "tags"         // what tags named last, for a start while registries are away; JSON, mode 0600
+
+	AdminTokenFile = "admin.token" // the token that a node makes for itself when none is given, mode 0600
 )
 
 // Config is everything that a node can be told: one struct for each package that takes part. The zero value is
@@ -91,8 +93,15 @@ type ProxyConfig struct {
 
 // AdminConfig is the admin HTTP server.
 type AdminConfig struct {
-	// Addr is the host:port; it must be loopback. Default 127.0.0.1:65002. Flag --admin-addr.
+	// Addr is the host:port, or unix:PATH. What is neither loopback nor a socket wants TokenFile, Cert and Key.
+	// Default 127.0.0.1:65002. Flag --admin-addr.
 	Addr string
+	// TokenFile holds the token that every request has to bring; others must not read or write it. Default "": the node
+	// makes a token of its own in DataDir, for requests that change something. Flag --admin-token-file.
+	TokenFile string
+	// Cert and Key are PEM files of a certificate for TLS, read at the start. Default "": no TLS. Flags --admin-cert,
+	// --admin-key.
+	Cert, Key string
 }
 
 // P2PConfig is the control plane: the libp2p host and how it finds the mesh.
@@ -216,15 +225,13 @@ func (c *Config) Validate() error {
 		}
 	}
 	for _, a := range []struct{ flag, addr string }{
-		{"mirror-addr", c.Mirror.Addr}, {"admin-addr", c.Admin.Addr}, {"data-addr", c.Exchange.DataAddr},
+		{"mirror-addr", c.Mirror.Addr}, {"data-addr", c.Exchange.DataAddr},
 	} {
 		if err := checkHostPort(a.addr); err != nil {
 			bad(a.flag, "%v", err)
 		}
 	}
-	if err := checkHostPort(c.Admin.Addr); err == nil && !loopbackHostPort(c.Admin.Addr) {
-		bad("admin-addr", "%s is not loopback: the admin API has no authentication yet", c.Admin.Addr)
-	}
+	c.Admin.validate(bad)
 	if c.Mirror.DefaultRegistry == "" || strings.ContainsAny(c.Mirror.DefaultRegistry, "/ ?#@") {
 		bad("default-registry", "%q is not a registry host", c.Mirror.DefaultRegistry)
 	}

@@ -81,11 +81,12 @@ func (n *node) checkKey(context.Context) []Check {
 		}
 		return one(OK, "mesh key", "none: this node keeps to its host", "")
 	}
-	switch info, err := os.Stat(path); {
-	case err != nil:
-		return one(Warn, "mesh key", err.Error(), "put the file back: the node does not start again without it")
-	case info.Mode().Perm()&0o077 != 0:
-		return one(Warn, "mesh key", fmt.Sprintf("%s is open to others (mode %#o)", path, info.Mode().Perm()), "chmod 600 "+path)
+	info, err := os.Stat(path)
+	if err != nil {
+		return one(Fail, "mesh key", err.Error(), "put the file back: the node does not start again without it")
+	}
+	if err := checkSecret(path, info, givenSecret); err != nil {
+		return one(Fail, "mesh key", err.Error(), "the node does not start again like this: chmod 600 "+path)
 	}
 	return one(OK, "mesh key", path, "")
 }
@@ -214,14 +215,16 @@ func (n *node) checkFiles(context.Context) []Check {
 	}{
 		{n.cfg.DataDir, 0o022, Warn, "700", false},
 		{n.path(IdentityFile), 0o077, Fail, "600", false}, // the node does not start again with it
-		{n.path(MeshKeyFile), 0o077, Warn, "600", true},
+		{n.path(MeshKeyFile), 0o077, Fail, "600", true},
+		{n.path(CAKeyFile), 0o077, Fail, "600", true},
+		{n.path(AdminTokenFile), 0o077, Fail, "600", true},
 	} {
 		info, err := os.Stat(f.path)
 		switch {
 		case f.optional && errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			add(Fail, err.Error(), "restore it: without it the node comes back as another peer")
-		case info.Mode().Perm()&f.forbid != 0:
+		case info.Mode().Perm()&f.forbid != 0 && !hidden(f.path):
 			add(f.level, fmt.Sprintf("%s is open to others (mode %#o)", f.path, info.Mode().Perm()), "chmod "+f.chmod+" "+f.path)
 		}
 	}

@@ -98,7 +98,12 @@ func TestDoctorOfTheSick(t *testing.T) {
 	nobody := l.Addr().(*net.TCPAddr)
 	l.Close()
 	c := testConfig(t, newKey(t))
-	if err := errors.Join(os.Chmod(c.P2P.MeshKey, 0o644), os.Chmod(c.DataDir, 0o777)); err != nil {
+	keyDir := openDir(t)
+	if err := os.Rename(c.P2P.MeshKey, filepath.Join(keyDir, "mesh.key")); err != nil {
+		t.Fatal(err)
+	}
+	c.P2P.MeshKey, c.DataDir = filepath.Join(keyDir, "mesh.key"), filepath.Join(keyDir, "data")
+	if err := errors.Join(os.Mkdir(c.DataDir, 0o700), os.Chmod(c.DataDir, 0o777)); err != nil {
 		t.Fatal(err)
 	}
 	c.P2P.Bootstrap = []string{fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", nobody.Port)}
@@ -109,9 +114,12 @@ func TestDoctorOfTheSick(t *testing.T) {
 		t.Fatal(err) // so that it does not wait for the mesh
 	}
 	n := launch(t, c, nil)
+	if err := os.Chmod(c.P2P.MeshKey, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	checks := n.examine(t)
 	expect(t, checks, map[string]Level{
-		"mesh key": Warn, "peers": Fail, "bootstrap": Fail, "data dir": Warn, "zone source": Warn, "registry registry.test": Fail,
+		"mesh key": Fail, "peers": Fail, "bootstrap": Fail, "data dir": Warn, "zone source": Warn, "registry registry.test": Fail,
 	})
 	if got := checks["bootstrap"].Found; !strings.Contains(got, fmt.Sprint(nobody.Port)) {
 		t.Errorf("bootstrap: %q", got)
@@ -136,7 +144,7 @@ func TestDoctorWithoutAKey(t *testing.T) {
 		t.Errorf("alone: %+v", got)
 	}
 	n.cfg.P2P.MeshKey = filepath.Join(c.DataDir, "gone")
-	if got := n.checkKey(t.Context())[0]; got.Level != Warn {
+	if got := n.checkKey(t.Context())[0]; got.Level != Fail {
 		t.Errorf("key removed: %+v", got)
 	}
 }

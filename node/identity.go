@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -17,7 +18,7 @@ import (
 // loadIdentity reads the node's ed25519 key from the data dir, or makes one there on the first start.
 func loadIdentity(dir string) (crypto.PrivKey, error) {
 	path := filepath.Join(dir, IdentityFile)
-	raw, err := readSecret(path)
+	raw, err := readSecret(path, ownSecret)
 	if errors.Is(err, fs.ErrNotExist) {
 		return newIdentity(path)
 	}
@@ -75,34 +76,20 @@ func loadMeshKey(path, dir string) (pnet.PSK, error) {
 			}
 		}
 	}
-	f, err := os.Open(path)
+	forbid := givenSecret
+	if own {
+		forbid = ownSecret
+	}
+	raw, err := readSecret(path, forbid)
 	if err != nil {
 		return nil, fmt.Errorf("read mesh key: %w", err)
 	}
-	defer f.Close()
-	psk, err := pnet.DecodeV1PSK(io.LimitReader(f, 4<<10))
+	psk, err := pnet.DecodeV1PSK(bytes.NewReader(raw))
 	if err != nil {
 		// The cause quotes what it read, which may be the key.
 		return nil, fmt.Errorf("read mesh key %s: not a key file (`meshd key new` makes one)", path)
 	}
 	return psk, nil
-}
-
-// readSecret reads a small file that others must not be able to read.
-func readSecret(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s is open to others (mode %#o): want 0600", path, info.Mode().Perm())
-	}
-	return io.ReadAll(io.LimitReader(f, 4<<10))
 }
 
 // writeFile replaces a file in one step: after a crash it holds the old content or the new, synced to the disk.

@@ -13,7 +13,7 @@ import (
 )
 
 func TestIdentityIsMadeOnceAndKept(t *testing.T) {
-	dir := t.TempDir()
+	dir := openDir(t)
 	first, err := loadIdentity(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +44,7 @@ func TestIdentityRefuses(t *testing.T) {
 		{"nonsense", "hello", 0o600, IdentityFile},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			dir := t.TempDir()
+			dir := openDir(t)
 			path := filepath.Join(dir, IdentityFile)
 			if err := os.WriteFile(path, []byte(row.data), row.mode); err != nil {
 				t.Fatal(err)
@@ -60,7 +60,7 @@ func TestIdentityRefuses(t *testing.T) {
 }
 
 func TestMeshKey(t *testing.T) {
-	dir := t.TempDir()
+	dir := openDir(t)
 	text, err := NewMeshKey()
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +96,7 @@ func TestMeshKey(t *testing.T) {
 }
 
 func TestWriteFileReplaces(t *testing.T) {
-	dir := t.TempDir()
+	dir := openDir(t)
 	path := filepath.Join(dir, "f")
 	for _, text := range []string{"one", "two"} {
 		if err := writeFile(path, []byte(text), 0o600); err != nil {

@@ -11,14 +11,14 @@ import (
 // kept is a listener that outlives its servers: Close ends Accept and leaves the socket open, so that clients queue
 // in the kernel until the next server accepts.
 type kept struct {
-	*net.TCPListener
+	socket
 	closed chan struct{}
 	once   func()
 }
 
 // keep lends a socket out. The one that it was lent to before has to be closed and out of Accept.
-func keep(l *net.TCPListener) (*kept, error) {
-	k := &kept{TCPListener: l, closed: make(chan struct{})}
+func keep(l socket) (*kept, error) {
+	k := &kept{socket: l, closed: make(chan struct{})}
 	k.once = sync.OnceFunc(func() { close(k.closed) })
 	return k, l.SetDeadline(time.Time{})
 }
@@ -30,7 +30,7 @@ func (k *kept) Accept() (net.Conn, error) {
 		return nil, net.ErrClosed
 	default:
 	}
-	c, err := k.TCPListener.Accept()
+	c, err := k.socket.Accept()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, net.ErrClosed
 	}

@@ -27,7 +27,6 @@ import (
 	"github.com/meshd-project/meshd/exchange/swarm"
 	"github.com/meshd-project/meshd/mirror"
 	"github.com/meshd-project/meshd/mirror/proxy"
-	"github.com/meshd-project/meshd/node/admin"
 	"github.com/meshd-project/meshd/node/topology"
 	"github.com/meshd-project/meshd/seed/origin"
 )
@@ -52,7 +51,7 @@ type node struct {
 	again     atomic.Bool        // another life follows
 	endLife   context.CancelFunc // set by run
 
-	sockets                                     map[string]*net.TCPListener // by flag; they outlive the listeners
+	sockets                                     map[string]socket // by flag; they outlive the listeners
 	mirrorListener, adminListener, dataListener net.Listener
 
 	store     *store.Store
@@ -176,7 +175,7 @@ func (n *node) openDataDir() (err error) {
 // listen opens the TCP listeners, so that an address that is taken stops the start before anything else happens.
 func (n *node) listen() (err error) {
 	if n.sockets == nil {
-		n.sockets = make(map[string]*net.TCPListener)
+		n.sockets = make(map[string]socket)
 	}
 	data := n.cfg.Exchange.DataAddr
 	if n.cfg.P2P.MeshKey == "" {
@@ -190,14 +189,14 @@ func (n *node) listen() (err error) {
 		{"admin-addr", n.cfg.Admin.Addr, &n.adminListener},
 		{"data-addr", data, &n.dataListener},
 	} {
-		socket := n.sockets[l.flag]
-		if socket == nil {
-			if socket, err = listenTCP(l.flag, l.addr); err != nil {
+		open := n.sockets[l.flag]
+		if open == nil {
+			if open, err = listen(l.flag, l.addr); err != nil {
 				return err
 			}
-			n.sockets[l.flag] = socket
+			n.sockets[l.flag] = open
 		}
-		if *l.to, err = keep(socket); err != nil {
+		if *l.to, err = keep(open); err != nil {
 			return err
 		}
 		n.closeLater((*l.to).Close)
@@ -328,14 +327,7 @@ func (n *node) openFronts() error {
 	}
 	n.mirrorServer = mirror.NewServer(n.proxy)
 	n.mirrorServer.ConnState = n.answering.state
-	n.adminServer = admin.NewServer(admin.New(admin.Config{
-		Ready:   n.ready,
-		Status:  func() any { return n.status() },
-		Peers:   func() any { return n.peers() },
-		Doctor:  func(ctx context.Context) any { return n.doctor(ctx) },
-		Metrics: newMetrics(n),
-	}))
-	return nil
+	return n.openAdmin()
 }
 
 // run serves until ctx is done or a part fails.
@@ -373,7 +365,7 @@ func (n *node) run(ctx context.Context) error {
 	mesh.Go(func() error { return n.comeBack(meshCtx) })
 	mesh.Go(func() error { n.findPlace(meshCtx); return nil })
 	fronts.Go(watch("proxy", n.proxy.Serve))
-	fronts.Go(watch("admin", func() error { return serve(n.adminServer, n.adminListener) }))
+	fronts.Go(watch("admin", n.serveAdmin))
 	if n.zone.source == "none" { // clients wait until it is known
 		await(n.settled, life, failed)
 	}

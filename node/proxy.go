@@ -62,8 +62,8 @@ func (n *node) dialForClient(ctx context.Context, address string, named bool) (n
 func (n *node) ownPorts() []uint16 {
 	var ports []uint16
 	for _, l := range []net.Listener{n.mirrorListener, n.adminListener, n.dataListener} {
-		if a, ok := l.Addr().(*net.TCPAddr); ok {
-			ports = append(ports, uint16(a.Port))
+		if port, ok := ownPort(l); ok {
+			ports = append(ports, port)
 		}
 	}
 	for _, a := range n.host.Network().ListenAddresses() {

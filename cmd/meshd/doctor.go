@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -14,8 +13,8 @@ import (
 
 // doctorCommand is `meshd doctor`.
 type doctorCommand struct {
-	AdminAddr string `env:"MESHD_ADMIN_ADDR" default:"${admin_addr}" placeholder:"HOST:PORT" help:"Admin address of the node (default ${default})."`
-	JSON      bool   `name:"json" help:"Print the checks as a JSON list."`
+	adminFlags
+	JSON bool `name:"json" help:"Print the checks as a JSON list."`
 }
 
 // Run has the node check itself, prints a line for each check, and fails if one did. That the node does not answer is
@@ -49,11 +48,11 @@ func (d *doctorCommand) Run(ctx context.Context, std streams) error {
 }
 
 func (d *doctorCommand) checks(ctx context.Context) ([]node.Check, error) {
-	data, err := ask(ctx, d.AdminAddr, "/v1/doctor")
-	var usage *usageErr
-	if errors.As(err, &usage) {
+	c, err := d.client()
+	if err != nil {
 		return nil, err
 	}
+	data, err := c.Get(ctx, "/v1/doctor")
 	if err != nil {
 		return []node.Check{{
 			Level: node.Fail, What: "node", Found: fmt.Sprintf("no answer at %s: %v", d.AdminAddr, err),

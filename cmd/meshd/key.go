@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"os"
 
 	"github.com/meshd-project/meshd/node"
 )
@@ -15,6 +17,19 @@ func (keyNewCommand) Run(std streams) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprint(std.out, key)
+	return writeSecret(std.out, key)
+}
+
+// writeSecret prints a secret. If the shell has made a file for it, that is closed to others first: a node does not start
+// with a secret that others can read.
+func writeSecret(w io.Writer, secret string) error {
+	if f, ok := w.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+			if err := f.Chmod(0o600); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := fmt.Fprint(w, secret)
 	return err
 }

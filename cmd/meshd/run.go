@@ -19,16 +19,21 @@ const listSep = ";"
 type runCommand struct {
 	Config configFlag `env:"MESHD_CONFIG" placeholder:"FILE" help:"YAML file; its keys are the names of these flags."`
 
-	MirrorAddr string   `env:"MESHD_MIRROR_ADDR" default:"${mirror_addr}" placeholder:"HOST:PORT" help:"Where clients pull (default ${default})."`
-	AdminAddr  string   `env:"MESHD_ADMIN_ADDR" default:"${admin_addr}" placeholder:"HOST:PORT" help:"Where status, health and metrics answer (default ${default})."`
-	P2PAddr    []string `name:"p2p-addr" env:"MESHD_P2P_ADDR" sep:";" default:"${p2p_addr}" placeholder:"MULTIADDR" help:"Where peers connect; may be repeated (default ${default}; without --mesh-key on loopback only)."`
-	DataAddr   string   `env:"MESHD_DATA_ADDR" default:"${data_addr}" placeholder:"HOST:PORT" help:"Where peers fetch pieces (default ${default}; without --mesh-key on loopback only)."`
-	DataDir    string   `env:"MESHD_DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Identity, keys and blobs (default /var/lib/meshd for root, else ~/.local/share/meshd)."`
-	Zone       string   `env:"MESHD_ZONE" default:"${zone}" placeholder:"NAME" help:"The data centre (IDC) this node stands in. Without it the node finds out by RTT."`
-	ZoneFrom   string   `env:"MESHD_ZONE_FROM" placeholder:"WHERE" help:"Without --zone, ask for it: aws, gcp, azure, or file:PATH (a name, or labels with topology.kubernetes.io/zone)."`
-	Seed       bool     `env:"MESHD_SEED" help:"Bring blobs from the registry into the mesh for the others."`
-	Bootstrap  []string `env:"MESHD_BOOTSTRAP" sep:";" placeholder:"WHERE" help:"Where to find the mesh: MULTIADDR, dns:NAME, file:PATH or mdns; may be repeated."`
-	MeshKey    string   `env:"MESHD_MESH_KEY" placeholder:"FILE" help:"Key that admits to the mesh (meshd key new). Without it the node keeps to this host."`
+	MirrorAddr string `env:"MESHD_MIRROR_ADDR" default:"${mirror_addr}" placeholder:"HOST:PORT" help:"Where clients pull (default ${default})."`
+	AdminAddr  string `env:"MESHD_ADMIN_ADDR" default:"${admin_addr}" placeholder:"HOST:PORT" help:"Where status, health and metrics answer: HOST:PORT or unix:PATH (default ${default})."`
+
+	AdminTokenFile string `env:"MESHD_ADMIN_TOKEN_FILE" placeholder:"FILE" help:"Token that every request to the admin address has to bring. Without it only writing ones do, with DATA-DIR/admin.token."`
+	AdminCert      string `env:"MESHD_ADMIN_CERT" placeholder:"FILE" help:"Certificate for TLS on the admin address, PEM. Wanted, with a token, unless that is loopback or a socket."`
+	AdminKey       string `env:"MESHD_ADMIN_KEY" placeholder:"FILE" help:"Key of --admin-cert, PEM, mode 0600."`
+
+	P2PAddr   []string `name:"p2p-addr" env:"MESHD_P2P_ADDR" sep:";" default:"${p2p_addr}" placeholder:"MULTIADDR" help:"Where peers connect; may be repeated (default ${default}; without --mesh-key on loopback only)."`
+	DataAddr  string   `env:"MESHD_DATA_ADDR" default:"${data_addr}" placeholder:"HOST:PORT" help:"Where peers fetch pieces (default ${default}; without --mesh-key on loopback only)."`
+	DataDir   string   `env:"MESHD_DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Identity, keys and blobs (default /var/lib/meshd for root, else ~/.local/share/meshd)."`
+	Zone      string   `env:"MESHD_ZONE" default:"${zone}" placeholder:"NAME" help:"The data centre (IDC) this node stands in. Without it the node finds out by RTT."`
+	ZoneFrom  string   `env:"MESHD_ZONE_FROM" placeholder:"WHERE" help:"Without --zone, ask for it: aws, gcp, azure, or file:PATH (a name, or labels with topology.kubernetes.io/zone)."`
+	Seed      bool     `env:"MESHD_SEED" help:"Bring blobs from the registry into the mesh for the others."`
+	Bootstrap []string `env:"MESHD_BOOTSTRAP" sep:";" placeholder:"WHERE" help:"Where to find the mesh: MULTIADDR, dns:NAME, file:PATH or mdns; may be repeated."`
+	MeshKey   string   `env:"MESHD_MESH_KEY" placeholder:"FILE" help:"Key that admits to the mesh (meshd key new). Without it the node keeps to this host."`
 
 	Registry        []node.Registry `env:"MESHD_REGISTRY" sep:";" placeholder:"HOST=URL[,ca=FILE][,insecure][,OPTION]" help:"How to reach a registry that is not plain https://HOST; may be repeated. More options: cert=FILE,key=FILE; url=URL, another address; mirror=URL, asked first; credentials=FILE or docker, of the node itself."`
 	DefaultRegistry string          `env:"MESHD_DEFAULT_REGISTRY" default:"${default_registry}" placeholder:"HOST" help:"Registry of requests that name none (default ${default})."`
@@ -75,7 +80,7 @@ func (r *runCommand) config() node.Config {
 	c.Mirror.DefaultRegistry = r.DefaultRegistry
 	c.Mirror.RangeRest = r.RangeRest
 	c.Mirror.TagTTL, c.Mirror.Stale, c.Mirror.StalePrivate = r.TagTTL, r.Stale, r.StalePrivate
-	c.Admin.Addr = r.AdminAddr
+	c.Admin = node.AdminConfig{Addr: r.AdminAddr, TokenFile: r.AdminTokenFile, Cert: r.AdminCert, Key: r.AdminKey}
 	c.P2P.Addrs = r.P2PAddr
 	c.P2P.Bootstrap = r.Bootstrap
 	c.P2P.MeshKey = r.MeshKey

@@ -4,33 +4,27 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
-	"syscall"
 	"text/tabwriter"
-	"time"
 
 	"github.com/meshd-project/meshd/node"
 )
 
-// Bounds of a question to the admin port.
-const (
-	adminTimeout = 15 * time.Second // the node takes at most 8 s for a check
-	maxStatus    = 8 << 20
-)
-
 // statusCommand is `meshd status`.
 type statusCommand struct {
-	AdminAddr string `env:"MESHD_ADMIN_ADDR" default:"${admin_addr}" placeholder:"HOST:PORT" help:"Admin address of the node (default ${default})."`
-	JSON      bool   `name:"json" help:"Print the node's answer as it is."`
+	adminFlags
+	JSON bool `name:"json" help:"Print the node's answer as it is."`
 }
 
 // Run asks the node and prints.
 func (s *statusCommand) Run(ctx context.Context, std streams) error {
-	data, err := ask(ctx, s.AdminAddr, "/v1/status")
+	c, err := s.client()
+	if err != nil {
+		return err
+	}
+	data, err := c.Get(ctx, "/v1/status")
 	if err != nil {
 		return fmt.Errorf("status of the node at %s: %w", s.AdminAddr, err)
 	}
@@ -43,28 +37,6 @@ func (s *statusCommand) Run(ctx context.Context, std streams) error {
 		return fmt.Errorf("status of the node at %s: %w", s.AdminAddr, err)
 	}
 	return writeStatus(std.out, st)
-}
-
-// ask gets a path from the admin port of a node.
-func ask(ctx context.Context, addr, path string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
-	if err != nil {
-		return nil, &usageErr{errors.New("--admin-addr is not HOST:PORT")}
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		return nil, errors.New("nothing listens there: is meshd running, and with this --admin-addr?")
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, errors.New(resp.Status)
-	}
-	return io.ReadAll(io.LimitReader(resp.Body, maxStatus))
 }
 
 // sources are the keys of bytes_in and bytes_out, with the words for people. Bytes go out to peers only.
