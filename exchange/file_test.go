@@ -35,8 +35,10 @@ func (s *seals) seal(_ context.Context, file digest.Digest, root store.Hash) err
 
 // fileWant is what one node wants of a file: each knows its URL by itself.
 func fileWant(name digest.Digest, size int64, node string) Want {
-	return Want{Digest: name, File: true, Size: size, Class: swarm.Foreground,
-		Origin: swarm.OriginRef{Registry: testRef.Registry, Repository: node}}
+	return Want{
+		Digest: name, File: true, Size: size, Class: swarm.Foreground,
+		Origin: swarm.OriginRef{Registry: testRef.Registry, Repository: node},
+	}
 }
 
 // A file goes through the mesh by its name: once from the origin, with nodes that share the reading, and asked for by

@@ -25,6 +25,7 @@ var allowed = map[string][]string{
 	"mirror/proxy":             {"mirror"},
 	"seed":                     {"exchange", "exchange/store"},
 	"seed/origin":              {},
+	"seed/file":                {"seed/origin"},
 	"dht":                      {},
 	"dht/gossip":               {},
 	"exchange":                 {"exchange/pace", "exchange/swarm", "exchange/wire", "exchange/store"},
