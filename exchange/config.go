@@ -33,6 +33,10 @@ type Config struct {
 	// Dial connects to the data port of a peer, under TLS. Default: TCP, for at most 5 s.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
+	// Plaintext has pieces go unencrypted, by sendfile, between nodes that both have it; with others they go over TLS.
+	// Whoever is on the way between them can read them, but not change them unseen.
+	Plaintext bool
+
 	// Swarm holds the policy's constants; who the node is comes from the fields above.
 	Swarm swarm.Config
 	// RandSeed makes the core's choices repeatable; 0 draws one.

@@ -169,21 +169,14 @@ func (s *session) current(gen int) bool {
 
 // ask sends the request and returns the answer if it is a piece.
 func (x *Exchange) ask(ctx context.Context, a swarm.RequestPiece) (*http.Response, error) {
-	url := "https://" + peerHost(peer.ID(a.To)) + wire.PiecePath(a.Digest, a.Piece)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	resp, err := x.get(ctx, peer.ID(a.To), wire.PiecePath(a.Digest, a.Piece))
 	if err != nil {
-		return nil, fault(swarm.FailedProtocol, "request: %w", err)
-	}
-	req.Header["User-Agent"] = nil
-	resp, err := x.client.Do(req)
-	if err != nil {
-		return nil, fault(swarm.FailedReset, "request: %w", err)
+		return nil, err
 	}
 	if resp.StatusCode == http.StatusOK {
 		return resp, nil
 	}
-	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 4<<10)) // so that the connection can be used again
+	defer drop(resp)
 	switch resp.StatusCode {
 	case http.StatusServiceUnavailable:
 		f := fault(swarm.FailedBusy, "busy")
@@ -195,6 +188,55 @@ func (x *Exchange) ask(ctx context.Context, a swarm.RequestPiece) (*http.Respons
 		return nil, fault(swarm.FailedReset, "refused as a stranger")
 	}
 	return nil, fault(swarm.FailedProtocol, "status %d", resp.StatusCode)
+}
+
+// get asks a peer for a path: in plaintext if it gives tickets, else over TLS. A peer that no longer knows its tickets is
+// asked for another one first, once.
+func (x *Exchange) get(ctx context.Context, id peer.ID, path string) (*http.Response, error) {
+	for again := true; ; again = false {
+		t, plain := x.ticket(ctx, id)
+		scheme := "https://"
+		if plain {
+			scheme = "http://"
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+peerHost(id)+path, nil)
+		if err != nil {
+			return nil, fault(swarm.FailedProtocol, "request: %w", err)
+		}
+		req.Header["User-Agent"] = nil
+		if plain {
+			t.SignRequest(req.Header, swarm.PeerID(x.self), path)
+		}
+		resp, err := x.client.Do(req)
+		if err != nil {
+			return nil, fault(swarm.FailedReset, "request: %w", err)
+		}
+		if !plain {
+			return resp, nil
+		}
+		switch stale := resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusBadRequest; {
+		case stale && again:
+			x.tickets.forget(id)
+			drop(resp)
+		case resp.StatusCode == http.StatusOK && !sealed(t, path, resp.Header):
+			drop(resp)
+			return nil, fault(swarm.FailedReset, "answer in plaintext without the peer's seal: was it changed on the way?")
+		default:
+			return resp, nil
+		}
+	}
+}
+
+// sealed reports whether an answer's attestation is what the peer that gave a ticket said.
+func sealed(t wire.Ticket, path string, h http.Header) bool {
+	att, err := wire.ParseAttestation(h)
+	return err == nil && t.Sealed(h, path, att)
+}
+
+// drop ends an answer that is not read, so that its connection can be used again if it was short.
+func drop(resp *http.Response) {
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 4<<10))
+	_ = resp.Body.Close()
 }
 
 // acceptHeaders checks the length and the attestation of an answer before its body is read.

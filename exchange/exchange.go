@@ -45,6 +45,7 @@ type Exchange struct {
 	notary    notary
 	buffers   *buffers
 	client    *http.Client
+	tickets   *tickets // of the plaintext data port
 	start     time.Time
 
 	accounts accounts
@@ -117,6 +118,7 @@ func newExchange(cfg Config, h host.Host, st *store.Store, o Origin, p Providers
 		identity: identity,
 		notary:   notary{key: cfg.Key, id: swarm.PeerID(self)},
 		buffers:  newBuffers(cfg.BufferBytes),
+		tickets:  newTickets(),
 		start:    time.Now(),
 		inbox:    make(chan swarm.Event, inboxSize),
 		done:     make(chan struct{}),
@@ -149,14 +151,14 @@ func (x *Exchange) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	x.store.OnEvict(func(d digest.Digest) { x.post(swarm.Dropped{Digest: d}) })
-	stopStreams := x.listenStreams(ctx)
+	stopStreams, stopTickets := x.listenStreams(ctx), x.giveTickets()
 	x.spawn(func() { x.announcer(ctx) })
 	x.spawn(func() { x.reannouncer(ctx) })
 
 	served := make(chan error, 1)
 	server := x.newServer()
 	go func() {
-		err := server.Serve(x.secured(x.cfg.DataListener))
+		err := x.serveData(ctx, server)
 		cancel()
 		served <- err
 	}()
@@ -166,6 +168,7 @@ func (x *Exchange) Run(ctx context.Context) error {
 	x.loop(ctx)
 
 	stopStreams()
+	stopTickets()
 	x.stop()
 	_ = server.Close()
 	err := <-served

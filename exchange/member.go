@@ -239,6 +239,7 @@ func (x *Exchange) notifiee() network.Notifiee {
 			if x.connected(id) {
 				return
 			}
+			x.tickets.forget(id)
 			x.mu.Lock()
 			r := x.remotes[id]
 			if r != nil && r.card != nil {

@@ -168,6 +168,13 @@ func clientOf(r *http.Request) (peer.ID, *corkConn, error) {
 func (x *Exchange) newClient() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
+			DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+				id, err := hostPeer(addr)
+				if err != nil {
+					return nil, err
+				}
+				return x.dialPort(ctx, id)
+			},
 			DialTLSContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
 				id, err := hostPeer(addr)
 				if err != nil {
@@ -186,12 +193,18 @@ func (x *Exchange) newClient() *http.Client {
 	}
 }
 
-func (x *Exchange) dialData(ctx context.Context, id peer.ID) (net.Conn, error) {
+// dialPort connects to the data port of a peer.
+func (x *Exchange) dialPort(ctx context.Context, id peer.ID) (net.Conn, error) {
 	addr, err := x.dataAddr(id)
 	if err != nil {
 		return nil, err
 	}
-	c, err := x.cfg.Dial(ctx, "tcp", addr)
+	return x.cfg.Dial(ctx, "tcp", addr)
+}
+
+// dialData is dialPort, and the handshake with that very peer.
+func (x *Exchange) dialData(ctx context.Context, id peer.ID) (net.Conn, error) {
+	c, err := x.dialPort(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +213,7 @@ func (x *Exchange) dialData(ctx context.Context, id peer.ID) (net.Conn, error) {
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
 		_ = c.Close()
-		return nil, fmt.Errorf("handshake with %s at %s: %w", id, addr, err)
+		return nil, fmt.Errorf("handshake with %s at %s: %w", id, c.RemoteAddr(), err)
 	}
 	return conn, nil
 }

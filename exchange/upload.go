@@ -9,14 +9,16 @@ import (
 	stdlog "log"
 	"net"
 	"net/http"
-	"strconv"
+	"os"
 	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/meshd-project/meshd/exchange/store"
 	"github.com/meshd-project/meshd/exchange/swarm"
 	"github.com/meshd-project/meshd/exchange/wire"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 )
 
 // Bounds of the data port.
@@ -60,6 +62,19 @@ func (x *Exchange) newServer() *http.Server {
 	}
 }
 
+// serveData serves the data port until it is closed.
+func (x *Exchange) serveData(ctx context.Context, server *http.Server) error {
+	if !x.cfg.Plaintext {
+		return server.Serve(x.secured(x.cfg.DataListener))
+	}
+	f := x.newFork(x.cfg.DataListener)
+	var g errgroup.Group
+	g.Go(func() error { f.run(ctx); return nil })
+	g.Go(func() error { return server.Serve(f.plain) })
+	g.Go(func() error { return server.Serve(f.tls) })
+	return g.Wait()
+}
+
 // debugLog takes net/http's complaints about strangers' connections.
 type debugLog struct{}
 
@@ -70,7 +85,7 @@ func (debugLog) Write(p []byte) (int, error) {
 
 // serveHTTP answers one request for a piece.
 func (x *Exchange) serveHTTP(w http.ResponseWriter, r *http.Request) {
-	id, conn, err := clientOf(r)
+	id, send, err := x.requester(r)
 	switch {
 	case err != nil, !x.connected(id), x.isBanned(id):
 		http.Error(w, "members only", http.StatusForbidden)
@@ -100,12 +115,29 @@ func (x *Exchange) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, dec)
 		return
 	}
-	err = x.sendPiece(w, r, conn, id, p)
+	err = send(w, r, id, p)
 	x.post(swarm.PieceServed{Xfer: xfer, OK: err == nil})
 	if err != nil {
 		log.Debugw("upload failed", "peer", id, "blob", d, "piece", i, "err", err)
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// sender writes a piece as the answer to a request of a peer.
+type sender func(w http.ResponseWriter, r *http.Request, to peer.ID, p *localPiece) error
+
+// requester returns the peer whose request it is, and how it is answered.
+func (x *Exchange) requester(r *http.Request) (peer.ID, sender, error) {
+	if r.TLS == nil {
+		id, ticket, err := x.plainClient(r)
+		return id, func(w http.ResponseWriter, r *http.Request, to peer.ID, p *localPiece) error {
+			return x.sendPlain(w, r, to, p, ticket)
+		}, err
+	}
+	id, conn, err := clientOf(r)
+	return id, func(w http.ResponseWriter, r *http.Request, to peer.ID, p *localPiece) error {
+		return x.sendPiece(w, r, conn, to, p)
+	}, err
 }
 
 func refuse(w http.ResponseWriter, d decision) {
@@ -162,11 +194,7 @@ func (x *Exchange) sendPiece(w http.ResponseWriter, r *http.Request, conn *corkC
 	if err != nil {
 		return err
 	}
-	h := w.Header()
-	wire.SetAttestation(h, a)
-	h["Content-Length"] = []string{strconv.FormatInt(p.n, 10)}
-	h["Content-Type"] = []string{"application/octet-stream"}
-	h["Date"] = nil
+	pieceHeader(w.Header(), a, p.n)
 	conn.cork(2 * x.cfg.Limits.Upload.Chunk())
 	defer func() { _ = conn.uncork() }()
 	_, own := x.zoneOf(to)
@@ -209,7 +237,8 @@ type localPiece struct {
 	off, n int64
 	src    io.ReaderAt
 	hash   swarm.Hash
-	proof  []byte // who vouches; nil: this node, which has verified the whole blob
+	file   func() (*os.File, error) // the blob, in a descriptor of the caller's own; the piece is proven
+	proof  []byte                   // who vouches; nil: this node, which has verified the whole blob
 	close  func()
 }
 
@@ -235,8 +264,17 @@ func (x *Exchange) openPiece(d digest.Digest, i swarm.PieceIndex) (*localPiece, 
 	x.offer(d)
 	return &localPiece{
 		digest: d, index: i, size: b.Size(), off: off, n: n, src: b, hash: b.Hash(int(i)),
+		file:  func() (*os.File, error) { return provenFile(b, off, n) },
 		close: func() { _ = b.Close() },
 	}, nil
+}
+
+// provenFile opens a blob whose n bytes from off are what they should be.
+func provenFile(b *store.Blob, off, n int64) (*os.File, error) {
+	if err := b.Check(off, n); err != nil {
+		return nil, err
+	}
+	return b.OpenFile()
 }
 
 // openPiece returns a piece that the session holds, nil if it does not.
@@ -246,7 +284,7 @@ func (s *session) openPiece(x *Exchange, i swarm.PieceIndex) *localPiece {
 	if s.refs == 0 || s.file == nil || !s.have.Has(i) {
 		return nil
 	}
-	p := &localPiece{digest: s.digest, index: i, size: s.size, src: s.file}
+	p := &localPiece{digest: s.digest, index: i, size: s.size, src: s.file, file: s.openFile}
 	p.off, p.n = s.layout.Span(i)
 	switch {
 	case s.blob != nil:

@@ -148,6 +148,9 @@ type ExchangeConfig struct {
 	// DataAddr is the host:port that serves pieces to members. Without a mesh key it is narrowed to loopback.
 	// Default 0.0.0.0:65004. Flag --data-addr.
 	DataAddr string
+	// DataPlaintext has pieces go unencrypted, by sendfile, between nodes that both have it: for networks where whoever can
+	// listen may read all images. Default false. Flag --data-plaintext.
+	DataPlaintext bool
 	// DownloadLimit bounds bytes a second received from peers and origins. Default 0 (none). Flag --download-limit.
 	DownloadLimit Rate
 	// UploadLimit bounds bytes a second sent to peers. Default 0 (none). Flag --upload-limit.

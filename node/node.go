@@ -304,7 +304,7 @@ func (n *node) openMesh() (err error) {
 func (n *node) openExchange() (err error) {
 	n.exchange, err = exchange.New(exchange.Config{
 		Key: n.key, Zone: n.zone.name, Seed: n.cfg.Seed, DataListener: n.dataListener,
-		Limits: n.limits, SpoolDir: n.cfg.DataDir,
+		Plaintext: n.cfg.Exchange.DataPlaintext, Limits: n.limits, SpoolDir: n.cfg.DataDir,
 	}, n.host, n.store, exchangeOrigin{n.origin, n.cfg.Mirror.DefaultRegistry}, n.dht, n.gossip)
 	if err != nil {
 		return err

@@ -26,14 +26,15 @@ type runCommand struct {
 	AdminCert      string `env:"MESHD_ADMIN_CERT" placeholder:"FILE" help:"Certificate for TLS on the admin address, PEM. Wanted, with a token, unless that is loopback or a socket."`
 	AdminKey       string `env:"MESHD_ADMIN_KEY" placeholder:"FILE" help:"Key of --admin-cert, PEM, mode 0600."`
 
-	P2PAddr   []string `name:"p2p-addr" env:"MESHD_P2P_ADDR" sep:";" default:"${p2p_addr}" placeholder:"MULTIADDR" help:"Where peers connect; may be repeated (default ${default}; without --mesh-key on loopback only)."`
-	DataAddr  string   `env:"MESHD_DATA_ADDR" default:"${data_addr}" placeholder:"HOST:PORT" help:"Where peers fetch pieces (default ${default}; without --mesh-key on loopback only)."`
-	DataDir   string   `env:"MESHD_DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Identity, keys and blobs (default /var/lib/meshd for root, else ~/.local/share/meshd)."`
-	Zone      string   `env:"MESHD_ZONE" default:"${zone}" placeholder:"NAME" help:"The data centre (IDC) this node stands in. Without it the node finds out by RTT."`
-	ZoneFrom  string   `env:"MESHD_ZONE_FROM" placeholder:"WHERE" help:"Without --zone, ask for it: aws, gcp, azure, or file:PATH (a name, or labels with topology.kubernetes.io/zone)."`
-	Seed      bool     `env:"MESHD_SEED" help:"Bring blobs from the registry into the mesh for the others."`
-	Bootstrap []string `env:"MESHD_BOOTSTRAP" sep:";" placeholder:"WHERE" help:"Where to find the mesh: MULTIADDR, dns:NAME, file:PATH or mdns; may be repeated."`
-	MeshKey   string   `env:"MESHD_MESH_KEY" placeholder:"FILE" help:"Key that admits to the mesh (meshd key new). Without it the node keeps to this host."`
+	P2PAddr       []string `name:"p2p-addr" env:"MESHD_P2P_ADDR" sep:";" default:"${p2p_addr}" placeholder:"MULTIADDR" help:"Where peers connect; may be repeated (default ${default}; without --mesh-key on loopback only)."`
+	DataAddr      string   `env:"MESHD_DATA_ADDR" default:"${data_addr}" placeholder:"HOST:PORT" help:"Where peers fetch pieces (default ${default}; without --mesh-key on loopback only)."`
+	DataPlaintext bool     `env:"MESHD_DATA_PLAINTEXT" help:"Send pieces unencrypted to nodes that have this too, and take them so, for half the CPU: where whoever can listen may read all images."`
+	DataDir       string   `env:"MESHD_DATA_DIR" default:"${data_dir}" placeholder:"DIR" help:"Identity, keys and blobs (default /var/lib/meshd for root, else ~/.local/share/meshd)."`
+	Zone          string   `env:"MESHD_ZONE" default:"${zone}" placeholder:"NAME" help:"The data centre (IDC) this node stands in. Without it the node finds out by RTT."`
+	ZoneFrom      string   `env:"MESHD_ZONE_FROM" placeholder:"WHERE" help:"Without --zone, ask for it: aws, gcp, azure, or file:PATH (a name, or labels with topology.kubernetes.io/zone)."`
+	Seed          bool     `env:"MESHD_SEED" help:"Bring blobs from the registry into the mesh for the others."`
+	Bootstrap     []string `env:"MESHD_BOOTSTRAP" sep:";" placeholder:"WHERE" help:"Where to find the mesh: MULTIADDR, dns:NAME, file:PATH or mdns; may be repeated."`
+	MeshKey       string   `env:"MESHD_MESH_KEY" placeholder:"FILE" help:"Key that admits to the mesh (meshd key new). Without it the node keeps to this host."`
 
 	Registry        []node.Registry `env:"MESHD_REGISTRY" sep:";" placeholder:"HOST=URL[,ca=FILE][,insecure][,OPTION]" help:"How to reach a registry that is not plain https://HOST; may be repeated. More options: cert=FILE,key=FILE; url=URL, another address; mirror=URL, asked first; credentials=FILE or docker, of the node itself."`
 	DefaultRegistry string          `env:"MESHD_DEFAULT_REGISTRY" default:"${default_registry}" placeholder:"HOST" help:"Registry of requests that name none (default ${default})."`
@@ -85,6 +86,7 @@ func (r *runCommand) config() node.Config {
 	c.P2P.Bootstrap = r.Bootstrap
 	c.P2P.MeshKey = r.MeshKey
 	c.Exchange.DataAddr = r.DataAddr
+	c.Exchange.DataPlaintext = r.DataPlaintext
 	c.Exchange.DownloadLimit = r.DownloadLimit
 	c.Exchange.UploadLimit = r.UploadLimit
 	c.DataDir = r.DataDir

@@ -46,5 +46,13 @@
 //
 // 200 carries the piece and its Attestation in headers: who read the piece from the origin, its SHA-256, and
 // that node's ed25519 signature over AttestedText. 503 is busy (Meshd-Wait in milliseconds, Meshd-Load), 404
-// says that this node does not have the piece. No URL and no credential is ever part of either protocol.
+// says that this node does not have the piece.
+//
+// Where both nodes allow it, the same request goes in plaintext over the same port. A node asks for a Ticket by opening a
+// stream of protocol /meshd/ticket/1, on which the other writes the ticket, 8 bytes of Unix seconds and 32 of key, and
+// closes. The request carries who asks, the end of the ticket and an HMAC over the path under its key, the answer one over
+// path and attestation. So bytes can be read on the way, but not changed unseen, and whoever reads a request can repeat
+// that one until its ticket ends.
+//
+// No URL and no credential is ever part of any of these protocols.
 package wire

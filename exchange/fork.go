@@ -1,0 +1,120 @@
+package exchange
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// tlsRecord is the first byte of a TLS handshake; no HTTP method begins with it.
+const tlsRecord = 22
+
+// fork sorts the connections to a data port by their first byte: some begin TLS, others speak in plaintext.
+type fork struct {
+	x          *Exchange
+	l          net.Listener
+	slots      chan struct{}
+	tls, plain forkSide
+	sorting    sync.WaitGroup
+	once       sync.Once
+	closed     chan struct{}
+}
+
+// forkSide is the listener of one kind of connections. Closing one closes both.
+type forkSide struct {
+	f     *fork
+	conns chan net.Conn
+}
+
+func (x *Exchange) newFork(l net.Listener) *fork {
+	f := &fork{x: x, l: l, slots: make(chan struct{}, x.cfg.MaxConns), closed: make(chan struct{})}
+	f.tls = forkSide{f, make(chan net.Conn)}
+	f.plain = forkSide{f, make(chan net.Conn)}
+	return f
+}
+
+// run accepts connections until ctx ends or the listener is closed.
+func (f *fork) run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer f.sorting.Wait()
+	defer cancel()
+	defer f.Close() //nolint:errcheck // it may be closed already
+	for {
+		select {
+		case f.slots <- struct{}{}:
+		case <-f.closed:
+			return
+		}
+		c, err := f.l.Accept()
+		if err != nil {
+			<-f.slots
+			return
+		}
+		f.sorting.Go(func() { f.sort(ctx, newSlotConn(c, func() { <-f.slots })) })
+	}
+}
+
+// sort hands a connection to its side. A stranger that says nothing is cut off.
+func (f *fork) sort(ctx context.Context, c *slotConn) {
+	defer context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })()
+	_ = c.SetReadDeadline(time.Now().Add(headerTimeout))
+	b, err := c.first.Peek(1)
+	if err != nil {
+		_ = c.Close()
+		return
+	}
+	_ = c.SetReadDeadline(time.Time{})
+	var conn net.Conn = c
+	to := f.plain.conns
+	if b[0] == tlsRecord {
+		to, conn = f.tls.conns, tls.Server(&corkConn{Conn: c, gone: func() {}}, f.x.tlsConfig(""))
+	}
+	select {
+	case to <- conn:
+	case <-f.closed:
+		_ = c.Close()
+	}
+}
+
+func (f *fork) Close() error {
+	f.once.Do(func() { close(f.closed) })
+	return f.l.Close()
+}
+
+func (s forkSide) Accept() (net.Conn, error) {
+	select {
+	case c := <-s.conns:
+		return c, nil
+	case <-s.f.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (s forkSide) Close() error   { return s.f.Close() }
+func (s forkSide) Addr() net.Addr { return s.f.l.Addr() }
+
+// slotConn is a connection whose first byte can be looked at, and that gives its slot back at the end.
+type slotConn struct {
+	net.Conn
+	first *bufio.Reader // passes large reads through
+	once  sync.Once
+	gone  func()
+}
+
+func newSlotConn(c net.Conn, gone func()) *slotConn {
+	return &slotConn{Conn: c, first: bufio.NewReaderSize(c, 16), gone: gone}
+}
+
+func (c *slotConn) Read(p []byte) (int, error) { return c.first.Read(p) }
+
+// ReadFrom sends a file by sendfile, as far as the connection can.
+func (c *slotConn) ReadFrom(r io.Reader) (int64, error) { return io.Copy(c.Conn, r) }
+
+func (c *slotConn) Close() error {
+	c.once.Do(c.gone)
+	return c.Conn.Close()
+}
