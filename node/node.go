@@ -361,7 +361,9 @@ func (n *node) run(ctx context.Context) error {
 	mesh.Go(watch("gossip", func() error { return n.gossip.Run(meshCtx) }))
 	mesh.Go(watch("dht", func() error { return n.dht.Run(meshCtx) }))
 	mesh.Go(watch("bootstrap", func() error { return n.bootstrap.Run(meshCtx) }))
-	mesh.Go(watch("peers file", func() error { return keepPeers(meshCtx, n.path(PeersFile), n.topology.Members) }))
+	mesh.Go(watch("peers file", func() error {
+		return keepFile(meshCtx, n.path(PeersFile), peersInterval, func() []byte { return peersText(n.topology.Members()) })
+	}))
 	mesh.Go(func() error { return n.comeBack(meshCtx) })
 	mesh.Go(func() error { n.findPlace(meshCtx); return nil })
 	fronts.Go(watch("proxy", n.proxy.Serve))
@@ -371,7 +373,9 @@ func (n *node) run(ctx context.Context) error {
 	}
 	var errs []error
 	if life.Err() == nil {
-		mesh.Go(watch("tags file", func() error { return keepTags(meshCtx, n.path(TagsFile), n.mirror.Tags) }))
+		mesh.Go(watch("tags file", func() error {
+			return keepFile(meshCtx, n.path(TagsFile), tagsInterval, func() []byte { return tagsText(n.mirror.Tags()) })
+		}))
 		fronts.Go(watch("mirror", func() error { return serve(n.mirrorServer, n.mirrorListener) }))
 		errs = append(errs, n.up())
 		if errs[0] == nil {

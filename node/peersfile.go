@@ -1,11 +1,10 @@
 package node
 
 import (
+	"bytes"
 	"cmp"
-	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -18,36 +17,9 @@ const (
 	peersInterval = 5 * time.Second
 )
 
-// keepPeers writes the members connected to a file, for the way back in after a restart, until ctx is done, and
-// once more then. While nobody is connected the file is left as it is.
-func keepPeers(ctx context.Context, path string, members func() []topology.Member) error {
-	tick := time.NewTicker(peersInterval)
-	defer tick.Stop()
-	last := ""
-	write := func() {
-		text := peersText(members())
-		if text == "" || text == last {
-			return
-		}
-		if err := writeFile(path, []byte(text), 0o600); err != nil {
-			log.Warnw("members not written down", "err", err)
-			return
-		}
-		last = text
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			write()
-			return nil
-		case <-tick.C:
-			write()
-		}
-	}
-}
-
-// peersText lists connected members, seeds and relays first: they stay longest at their addresses.
-func peersText(members []topology.Member) string {
+// peersText lists connected members for the way back in after a restart, seeds and relays first: they stay longest at
+// their addresses. It is nil while nobody is connected, so that the file keeps those who were.
+func peersText(members []topology.Member) []byte {
 	members = slices.DeleteFunc(slices.Clone(members), func(m topology.Member) bool { return !m.Connected })
 	weight := func(m topology.Member) int {
 		switch {
@@ -59,7 +31,7 @@ func peersText(members []topology.Member) string {
 		return 2
 	}
 	slices.SortStableFunc(members, func(a, b topology.Member) int { return cmp.Compare(weight(a), weight(b)) })
-	var b strings.Builder
+	var b bytes.Buffer
 	for _, m := range members[:min(len(members), peersKept)] {
 		addrs, err := peer.AddrInfoToP2pAddrs(&peer.AddrInfo{ID: m.ID, Addrs: m.Addrs})
 		if err != nil {
@@ -69,5 +41,5 @@ func peersText(members []topology.Member) string {
 			fmt.Fprintln(&b, a)
 		}
 	}
-	return b.String()
+	return b.Bytes()
 }

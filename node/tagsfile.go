@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -42,47 +41,20 @@ type tagLine struct {
 	At         time.Time     `json:"at"`
 }
 
-// keepTags writes down what tags name until ctx is done, and once more then.
-func keepTags(ctx context.Context, path string, tags func() []mirror.Tag) error {
-	tick := time.NewTicker(tagsInterval)
-	defer tick.Stop()
-	var last []byte
-	write := func() {
-		text := tagsText(tags())
-		if bytes.Equal(text, last) {
-			return
-		}
-		if err := writeFile(path, text, 0o600); err != nil {
-			log.Warnw("tags not written down", "err", err)
-			return
-		}
-		last = text
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			write()
-			return nil
-		case <-tick.C:
-			write()
-		}
-	}
-}
-
-// tagsText lists tags, the last asked for last: that order is how they are forgotten.
+// tagsText lists tags, the last asked for last: that order is how they are forgotten. It is never nil.
 func tagsText(tags []mirror.Tag) []byte {
 	slices.SortFunc(tags, func(a, b mirror.Tag) int {
 		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.String()+":"+a.Name, b.String()+":"+b.Name))
 	})
-	var text bytes.Buffer
-	enc := json.NewEncoder(&text)
+	text := bytes.NewBuffer([]byte{})
+	enc := json.NewEncoder(text)
 	for _, t := range tags {
 		_ = enc.Encode(tagLine{t.Registry, t.Repository, t.Name, t.Digest, t.At.UTC()}) // strings and a time always marshal
 	}
 	return text.Bytes()
 }
 
-// readTags reads what keepTags has written. A file that is not there is an empty one; lines that make no sense are
+// readTags reads what tagsText was written to. A file that is not there is an empty one; lines that make no sense are
 // left out, for what they hold is only of use while a registry is away.
 func readTags(path string) []mirror.Tag {
 	f, err := os.Open(path)

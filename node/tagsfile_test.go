@@ -30,7 +30,9 @@ func TestTagsFile(t *testing.T) {
 		tags := []mirror.Tag{tag("b", now.Add(-time.Hour)), tag("a", now)}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		go func() { done <- keepTags(ctx, path, func() []mirror.Tag { return slices.Clone(tags) }) }()
+		go func() {
+			done <- keepFile(ctx, path, tagsInterval, func() []byte { return tagsText(slices.Clone(tags)) })
+		}()
 		time.Sleep(tagsInterval)
 		synctest.Wait()
 		if got := readTags(path); !slices.Equal(got, tags) {
