@@ -240,6 +240,11 @@ func (g *Gossip) met(h hello) {
 	defer g.mu.Unlock()
 	h.self.Leaving = false
 	h.self.Addrs = g.cfg.AddrFilter(h.self.Addrs)
+	if g.table.members[h.self.ID] == nil {
+		if gone, removed := g.table.makeRoom(); removed {
+			g.emit(event{lost: gone})
+		}
+	}
 	v := g.table.apply(h.self, isConnected, now, 0)
 	g.tellOf(h.self.ID, v)
 	if v == changed && len(g.table.members) <= presencePerInterval {

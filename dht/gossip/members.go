@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
@@ -32,9 +33,10 @@ type Member struct {
 // member is an entry of the table.
 type member struct {
 	presence
-	heard  time.Time // of the last presence
-	direct bool
-	rank   uint64 // rendezvous weight within its zone
+	heard   time.Time // of the last presence
+	direct  bool
+	rank    uint64    // rendezvous weight within its zone
+	awaited time.Time // since when it should be a relay and is not connected; zero if it is, or should not
 }
 
 func (m *member) public() Member {
@@ -67,7 +69,7 @@ func (t *table) apply(p presence, direct bool, now time.Time, age time.Duration)
 	}
 	m := t.members[p.ID]
 	if p.Leaving {
-		if m == nil || p.Seq <= m.Seq || m.direct && !direct {
+		if m == nil || !newer(p.Seq, m.Seq, now) || m.direct && !direct {
 			return stale // a connected one is lost when its connection is
 		}
 		delete(t.members, p.ID)
@@ -80,7 +82,7 @@ func (t *table) apply(p presence, direct bool, now time.Time, age time.Duration)
 		t.members[p.ID] = &member{presence: p, heard: now.Add(-age), direct: direct, rank: rank(p.Zone, p.ID)}
 		return changed
 	}
-	if p.Seq <= m.Seq && !(direct && !m.direct) {
+	if !newer(p.Seq, m.Seq, now) && !(direct && !m.direct) {
 		return stale
 	}
 	m.heard = now.Add(-age)
@@ -101,6 +103,37 @@ func (t *table) apply(p presence, direct bool, now time.Time, age time.Duration)
 		return fresh
 	}
 	return changed
+}
+
+// clockSlack is how far a member's clock may be ahead of this node's for its numbers to be believed.
+const clockSlack = time.Hour
+
+// newer reports whether a number is that of a later message. One that is far ahead of the time of day does not hold
+// against one that is not, or who makes up a single presence could have a member unheard for ever.
+func newer(seq, kept uint64, now time.Time) bool {
+	bound := uint64(now.Add(clockSlack).UnixMilli())
+	if seq <= bound && kept > bound {
+		return true
+	}
+	return seq > kept
+}
+
+// makeRoom removes the member longest unheard of those that are hearsay if the table is full, and returns it.
+func (t *table) makeRoom() (gone peer.ID, removed bool) {
+	if len(t.members) < maxMembers {
+		return "", false
+	}
+	var oldest *member
+	for _, m := range t.members {
+		if !m.direct && (oldest == nil || m.heard.Before(oldest.heard)) {
+			oldest = m
+		}
+	}
+	if oldest == nil {
+		return "", false
+	}
+	delete(t.members, oldest.ID)
+	return oldest.ID, true
 }
 
 func same(a, b presence) bool {
@@ -127,15 +160,34 @@ func (t *table) expire(now time.Time, connected func(peer.ID) bool) []peer.ID {
 	return gone
 }
 
-// isRelay reports whether this node is among the n highest ranked of its zone.
-func (t *table) isRelay(zone string, n int) bool {
-	mine, above := rank(zone, t.self), 0
+// relayAwaited is how long a relay may be without a connection until another takes its place. Everybody connects to the
+// relays that it hears of, so it is gone by then, or never was: hearsay keeps a silent member for 3.5 of its intervals,
+// half an hour in a zone of a thousand.
+const relayAwaited = 20 * time.Second
+
+// isRelay reports whether this node is among the n highest ranked of its zone, those left out whom it waited for in vain.
+func (t *table) isRelay(zone string, n int, now time.Time) bool {
+	mine := rank(zone, t.self)
+	var above []*member
 	for _, m := range t.members {
 		if m.Zone == zone && (m.rank > mine || m.rank == mine && m.ID < t.self) {
-			above++
+			above = append(above, m)
 		}
 	}
-	return above < n
+	slices.SortFunc(above, func(a, b *member) int { return cmp.Or(cmp.Compare(b.rank, a.rank), cmp.Compare(a.ID, b.ID)) })
+	there := 0
+	for _, m := range above {
+		switch {
+		case m.direct || there >= n:
+			m.awaited = time.Time{}
+		case m.awaited.IsZero():
+			m.awaited = now
+		case now.Sub(m.awaited) >= relayAwaited:
+			continue
+		}
+		there++
+	}
+	return there < n
 }
 
 // isContact reports whether a member of another zone is one that this zone is told of.

@@ -1,10 +1,13 @@
 package gossip
 
 import (
+	"cmp"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/opencontainers/go-digest"
 )
@@ -111,7 +114,7 @@ func TestRelaysAgree(t *testing.T) {
 			tab.apply(presence{ID: id, Seq: 1, Zone: "a"}, false, time.Time{}, 0)
 		}
 		tab.apply(presence{ID: testID(999), Seq: 1, Zone: "b"}, false, time.Time{}, 0)
-		if tab.isRelay("a", relays) {
+		if tab.isRelay("a", relays, time.Time{}) {
 			chosen++
 		}
 	}
@@ -119,6 +122,92 @@ func TestRelaysAgree(t *testing.T) {
 		t.Errorf("%d nodes see themselves as relays, want %d", chosen, relays)
 	}
 }
+
+// Who ranks higher and is not there, because it died or was made up, is waited for once; who is connected keeps its turn.
+func TestRelaysThatAreNotThere(t *testing.T) {
+	const relays = 2
+	now := time.Unix(1000, 0)
+	self := testID(1)
+	tab := table{self: self, members: make(map[peer.ID]*member)}
+	var higher []peer.ID
+	for i := 2; len(higher) < relays+1; i++ {
+		if id := testID(i); rank("a", id) > rank("a", self) {
+			higher = append(higher, id)
+			tab.apply(presence{ID: id, Seq: 1, Zone: "a", Every: time.Hour, Relay: true}, true, now, 0)
+		}
+	}
+	slices.SortFunc(higher, func(a, b peer.ID) int { return cmp.Compare(rank("a", b), rank("a", a)) })
+	check := func(after time.Duration, want bool) {
+		t.Helper()
+		if got := tab.isRelay("a", relays, now.Add(after)); got != want {
+			t.Errorf("after %v: relay %t, want %t", after, got, want)
+		}
+	}
+	check(0, false)
+	tab.members[higher[0]].direct = false
+	check(0, false)
+	check(relayAwaited, false) // the third is there
+	tab.members[higher[1]].direct = false
+	check(relayAwaited, false)
+	check(2*relayAwaited, true)
+	tab.members[higher[1]].direct = true
+	check(2*relayAwaited, false)
+	tab.members[higher[1]].direct = false
+	check(3*relayAwaited, false) // waited for anew
+	check(4*relayAwaited, true)
+}
+
+// A number far in the future silences a member no longer than until it speaks again; a clock that is wrong does no harm.
+func TestNumbersFromTheFuture(t *testing.T) {
+	now := time.UnixMilli(1e12)
+	tab := table{self: testID(0), members: make(map[peer.ID]*member)}
+	for i, step := range []struct {
+		seq  uint64
+		want verdict
+	}{
+		{1e12, changed},
+		{1 << 62, fresh},                   // somebody made it up
+		{1e12 + 1, fresh},                  // the member
+		{1e12 + 1, stale},                  // once more, by another way
+		{1 << 62, fresh},                   // its clock runs ahead
+		{1<<62 + 1, fresh},                 // still
+		{1 << 62, stale},                   // and it is not heard twice
+		{1e12 + 1e6, fresh},                // set right
+		{1e12 + 2e6, fresh}, {1e12, stale}, // within the hour all is as ever
+	} {
+		if got := tab.apply(presence{ID: testID(1), Seq: step.seq, Zone: "a"}, false, now, 0); got != step.want {
+			t.Errorf("step %d: got %d, want %d", i, got, step.want)
+		}
+	}
+}
+
+// A table full of hearsay has room for who comes in person.
+func TestRoomForWhoIsThere(t *testing.T) {
+	now := time.Unix(1000, 0)
+	g := &Gossip{cfg: Config{Zone: "a"}.withDefaults(), host: lonely{}, wakeEvents: make(chan struct{}, 1), wakeTell: make(chan struct{}, 1)}
+	g.table = table{self: testID(0), members: make(map[peer.ID]*member)}
+	for i := range maxMembers {
+		g.table.apply(presence{ID: testID(i + 2), Seq: 1, Zone: "a"}, false, now, time.Duration(i)*time.Second)
+	}
+	g.met(hello{self: presence{ID: testID(1), Seq: 1, Zone: "a"}})
+	oldest := testID(maxMembers + 1)
+	if g.table.members[testID(1)] == nil || g.table.members[oldest] != nil || len(g.table.members) != maxMembers {
+		t.Errorf("%d members, the newcomer and the oldest among them: %t, %t",
+			len(g.table.members), g.table.members[testID(1)] != nil, g.table.members[oldest] != nil)
+	}
+	if len(g.events) != 2 || g.events[0].lost != oldest {
+		t.Errorf("told %+v", g.events)
+	}
+}
+
+// lonely is a host without connections.
+type lonely struct{ host.Host }
+
+func (lonely) Network() network.Network { return noConns{} }
+
+type noConns struct{ network.Network }
+
+func (noConns) Connectedness(peer.ID) network.Connectedness { return network.NotConnected }
 
 func TestContacts(t *testing.T) {
 	tab := table{self: testID(0), members: make(map[peer.ID]*member)}

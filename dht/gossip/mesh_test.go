@@ -230,6 +230,62 @@ func TestSilentMemberIsForgotten(t *testing.T) {
 	})
 }
 
+// All relays of a zone die at once: others stand in long before the dead are forgotten, and what the zone says is heard in
+// another again.
+func TestRelaysAreReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const inA, relays = 10, 2
+		var configs []Config
+		for i := range inA + 3 {
+			zone := "a"
+			if i >= inA {
+				zone = "b"
+			}
+			configs = append(configs, Config{Zone: zone, Relays: relays, Interval: 10 * time.Minute})
+		}
+		nodes, quit := mesh(t, configs...)
+		defer quit()
+		for i, n := range nodes {
+			for _, m := range nodes[:i] {
+				n.connect(t, m)
+			}
+		}
+		time.Sleep(time.Minute)
+		var left []*meshNode
+		for _, n := range nodes[:inA] {
+			if n.Relay() {
+				n.close()
+			} else {
+				left = append(left, n)
+			}
+		}
+		if len(left) != inA-relays {
+			t.Fatalf("%d relays in zone a, want %d", inA-len(left), relays)
+		}
+		time.Sleep(relayAwaited + 10*time.Second)
+		now := 0
+		for _, n := range left {
+			if n.Relay() {
+				now++
+			}
+		}
+		if now != relays {
+			t.Errorf("%d relays now, want %d", now, relays)
+		}
+		for i, n := range left {
+			n.Announce(testDigest(fmt.Sprint(i)), true)
+		}
+		time.Sleep(5 * time.Second)
+		for _, n := range nodes[inA:] {
+			for i := range left {
+				if len(n.Holders(testDigest(fmt.Sprint(i)))) != 1 {
+					t.Errorf("zone b did not hear of blob %d", i)
+				}
+			}
+		}
+	})
+}
+
 func TestGoodbye(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nodes, quit := mesh(t, Config{Zone: "a"}, Config{Zone: "a"}, Config{Zone: "a"})

@@ -120,7 +120,7 @@ type backboneReader struct {
 // elect joins the backbone when it is this node's turn and leaves it a while after.
 func (b *backboneReader) elect(ctx context.Context, eg *errgroup.Group) error {
 	b.g.mu.Lock()
-	relay := b.g.table.isRelay(b.g.cfg.Zone, b.g.cfg.Relays)
+	relay := b.g.table.isRelay(b.g.cfg.Zone, b.g.cfg.Relays, time.Now())
 	turned := relay != b.g.relay
 	b.g.relay = relay
 	if turned {
