@@ -28,6 +28,7 @@ const (
 	dialTimeout = 10 * time.Second
 	dialFirst   = time.Second // wait after the first failure; doubles
 	dialLast    = 2 * time.Minute
+	missing     = 3 // dials that failed until a member's place is given to another as well
 	protectTag  = "meshd/topology"
 )
 
@@ -85,14 +86,30 @@ func (m *Map) wanted() func(*entry) bool {
 			chosen[e] = true
 		}
 	} else {
-		for i, e := range m.byWeight(near) {
-			chosen[e] = i < neighbours || e.member.Seed || e.member.Relay
+		for _, e := range first(m.byWeight(near), neighbours) {
+			chosen[e] = true
+		}
+		for _, e := range near {
+			chosen[e] = chosen[e] || e.member.Seed || e.member.Relay
 		}
 	}
-	for _, e := range m.byWeight(far)[:min(len(far), maxRemote)] {
+	for _, e := range first(m.byWeight(far), maxRemote) {
 		chosen[e] = true
 	}
 	return func(e *entry) bool { return chosen[e] || e.hinted() }
+}
+
+// first returns the entries up to the nth that can be reached as far as is known. Those before that cannot are still
+// tried: a member that died without a word is known for long in a large mesh, and many may have died together.
+func first(list []*entry, n int) []*entry {
+	for i, e := range list {
+		if e.connected || e.failures < missing {
+			if n--; n == 0 {
+				return list[:i+1]
+			}
+		}
+	}
+	return list
 }
 
 func (e *entry) hinted() bool { return !e.known && time.Now().Before(e.hintUntil) }

@@ -5,7 +5,8 @@
 //
 // While the members known are at most Config.Small, every node connects to every other, so that a control connection
 // stands before the first pull. In a larger mesh it connects to all seeds and relays that it knows (at most
-// maxRemote of other zones) and to neighbours of its own zone picked by rendezvous hash, and otherwise on demand.
+// maxRemote of other zones) and to neighbours of its own zone picked by rendezvous hash, and otherwise on demand. Those
+// that three dials did not reach are tried on, ever more rarely, and others connected to in their place.
 // Dials are few at once and back off per peer; of two nodes that learn of each other at the same time, one waits.
 //
 // # Who is up

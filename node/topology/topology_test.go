@@ -249,6 +249,36 @@ func TestWantedConnections(t *testing.T) {
 	}
 }
 
+// When most of a large zone died without a word, its dead are known for long: others are connected to in their place.
+func TestDeadNeighboursAreReplaced(t *testing.T) {
+	m := lone(Config{Zone: "a"})
+	for i := range 300 {
+		m.Changed(gossip.Member{ID: peer.ID(fmt.Sprint("a", i)), Zone: "a"})
+		m.Changed(gossip.Member{ID: peer.ID(fmt.Sprint("b", i)), Zone: "b", Seed: true})
+	}
+	for id, e := range m.peers {
+		if strings.HasSuffix(string(id), "0") || strings.HasSuffix(string(id), "5") {
+			e.connected = true
+		} else {
+			e.failures = missing
+		}
+	}
+	near, far := 0, 0
+	w := m.wanted()
+	for _, e := range m.peers {
+		switch {
+		case !e.connected || !w(e):
+		case e.member.Zone == "a":
+			near++
+		default:
+			far++
+		}
+	}
+	if near != neighbours || far != 60 {
+		t.Errorf("connected to %d of 60 neighbours and %d of 60 seeds that live, want %d and 60", near, far, neighbours)
+	}
+}
+
 func TestDataAddr(t *testing.T) {
 	addrs := []ma.Multiaddr{ma.StringCast("/ip4/10.0.0.5/tcp/1"), ma.StringCast("/ip4/10.0.0.6/tcp/1")}
 	for _, row := range []struct {
