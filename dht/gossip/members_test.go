@@ -166,14 +166,15 @@ func TestNumbersFromTheFuture(t *testing.T) {
 		want verdict
 	}{
 		{1e12, changed},
-		{1 << 62, fresh},                   // somebody made it up
-		{1e12 + 1, fresh},                  // the member
-		{1e12 + 1, stale},                  // once more, by another way
-		{1 << 62, fresh},                   // its clock runs ahead
-		{1<<62 + 1, fresh},                 // still
-		{1 << 62, stale},                   // and it is not heard twice
-		{1e12 + 1e6, fresh},                // set right
-		{1e12 + 2e6, fresh}, {1e12, stale}, // within the hour all is as ever
+		{1 << 62, fresh},    // somebody made it up
+		{1e12 + 1, fresh},   // the member
+		{1e12 + 1, stale},   // once more, by another way
+		{1 << 62, fresh},    // its clock runs ahead
+		{1<<62 + 1, fresh},  // still
+		{1 << 62, stale},    // and it is not heard twice
+		{1e12 + 1e6, fresh}, // set right
+		{1e12 + 2e6, fresh},
+		{1e12, stale}, // within the hour all is as ever
 	} {
 		if got := tab.apply(presence{ID: testID(1), Seq: step.seq, Zone: "a"}, false, now, 0); got != step.want {
 			t.Errorf("step %d: got %d, want %d", i, got, step.want)
