@@ -146,7 +146,7 @@ func (b *Blob) MediaType() string { return b.mediaType }
 
 // Check makes sure that the n bytes from off are what they should be: pieces that this process has not hashed
 // yet, or not lately, are hashed (about 0.65 ms for each MiB); others cost nothing. After ErrCorrupt the blob has left the
-// store. Readers of an OpenFile descriptor call it before they send a range; ReadAt does so itself.
+// store, but for what is right of it. Readers of an OpenFile descriptor call it before they send a range; ReadAt does so itself.
 func (b *Blob) Check(off, n int64) error {
 	size := b.Size()
 	if off < 0 || n < 0 || off > size {
@@ -164,7 +164,7 @@ func (b *Blob) Check(off, n int64) error {
 	case !errors.Is(err, ErrCorrupt): // cut short, or the disk cannot read it
 		err = fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	b.s.lose(b.e, err)
+	b.s.rot(b.e, b.ledger, err)
 	return fmt.Errorf("store: check %s: %w", b.e.digest, err)
 }
 
@@ -194,6 +194,10 @@ func (b *Blob) OpenFile() (*os.File, error) {
 		return nil, fmt.Errorf("store: open %s: %w", b.e.digest, ErrClosed)
 	}
 	f, err := reopen(b.f, b.s.paths.blob(b.e.digest))
+	if err == nil && b.ledger.isRotten() {
+		_ = f.Close()
+		err = ErrNotFound
+	}
 	if err != nil {
 		return nil, fmt.Errorf("store: open %s: %w", b.e.digest, err)
 	}

@@ -109,7 +109,7 @@ func (s *Store) adoptCommitted(e *entry, f *os.File, l *ledger) *Blob {
 	e.load.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e.state, e.used, e.stamped = stateComplete, s.now(), s.now()
+	e.state, e.used, e.stamped, e.scrubbed = stateComplete, s.now(), s.now(), s.now()
 	s.promised -= e.promised
 	e.promised = 0
 	e.refs++

@@ -18,6 +18,7 @@ const (
 	DefaultPieceSize  = 1 << 20 // bytes
 	DefaultPartialTTL = 24 * time.Hour
 	DefaultRecheck    = 24 * time.Hour
+	DefaultScrubEvery = 7 * 24 * time.Hour
 )
 
 // Config is what Open needs to know.
@@ -26,9 +27,15 @@ type Config struct {
 	Dir string
 	// Capacity bounds the bytes of all blobs, arriving ones included. 0: no bound but the disk.
 	Capacity int64
+	// LowWater is how many bytes are left when blobs were evicted because of Capacity, if that many are unused: so that not
+	// every pull evicts. 0: Capacity, no more is evicted than needed.
+	LowWater int64
 	// MinFree is how many bytes of the disk are left to others. 0: the lesser of 1 GiB and 5 % of the disk;
 	// negative: none.
 	MinFree int64
+	// FreeTarget is to MinFree what LowWater is to Capacity: so many bytes of the disk are free when blobs were evicted
+	// because of MinFree. 0: as MinFree.
+	FreeTarget int64
 	// PieceSize returns the piece size, in bytes, of a blob of size bytes, for blobs that Put stores and
 	// for sidecars that have to be computed again. nil: 1 MiB always.
 	PieceSize func(size int64) int64
@@ -38,6 +45,10 @@ type Config struct {
 	// Recheck is how long a piece that was hashed by this process counts as proven. 0: 24 h; negative: as long
 	// as the process lives.
 	Recheck time.Duration
+	// ScrubRate is how many bytes a second Run reads to find rot. 0: none.
+	ScrubRate int64
+	// ScrubEvery is the age of its last full check from which a blob is scrubbed. 0: 7 days.
+	ScrubEvery time.Duration
 }
 
 // Validate reports the first field that makes no sense.
@@ -47,6 +58,12 @@ func (c Config) Validate() error {
 		return fmt.Errorf("store: no directory: %w", ErrInvalid)
 	case c.Capacity < 0:
 		return fmt.Errorf("store: capacity of %d bytes: %w", c.Capacity, ErrInvalid)
+	case c.LowWater < 0 || c.LowWater > c.Capacity:
+		return fmt.Errorf("store: low water of %d bytes, capacity %d: %w", c.LowWater, c.Capacity, ErrInvalid)
+	case c.FreeTarget < 0 || c.FreeTarget > 0 && c.FreeTarget < c.MinFree:
+		return fmt.Errorf("store: %d bytes free wanted, at least %d: %w", c.FreeTarget, c.MinFree, ErrInvalid)
+	case c.ScrubRate < 0 || c.ScrubEvery < 0:
+		return fmt.Errorf("store: scrub %d bytes a second every %v: %w", c.ScrubRate, c.ScrubEvery, ErrInvalid)
 	case c.PartialTTL < 0:
 		return fmt.Errorf("store: partial TTL %v: %w", c.PartialTTL, ErrInvalid)
 	}
@@ -62,6 +79,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Recheck == 0 {
 		c.Recheck = DefaultRecheck
+	}
+	if c.ScrubEvery == 0 {
+		c.ScrubEvery = DefaultScrubEvery
+	}
+	if c.LowWater == 0 {
+		c.LowWater = c.Capacity
 	}
 	return c
 }

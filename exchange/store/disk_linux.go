@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,6 +39,11 @@ func (f osFile) Allocate(size int64) (bool, error) {
 // Commit finds little left: 1 ms in place of 280 ms after 1 GiB.
 func (f osFile) Flush(off, n int64) {
 	_ = unix.SyncFileRange(int(f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
+}
+
+// forgetPages drops a range of a file from memory where nobody has changed it.
+func forgetPages(f *os.File, off, n int64) {
+	_ = unix.Fadvise(int(f.Fd()), off, n, unix.FADV_DONTNEED)
 }
 
 func isNoSpace(err error) bool {

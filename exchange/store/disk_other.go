@@ -4,6 +4,7 @@ package store
 
 import (
 	"errors"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +22,9 @@ func (f osFile) Allocate(size int64) (bool, error) { return false, f.Truncate(si
 
 // Flush leaves the timing to the kernel.
 func (f osFile) Flush(int64, int64) {}
+
+// forgetPages leaves them to the kernel.
+func forgetPages(*os.File, int64, int64) {}
 
 func isNoSpace(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)

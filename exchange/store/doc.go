@@ -45,7 +45,9 @@
 //     blob that this process has not itself written or hashed is hashed against its sidecar before ReadAt
 //     returns bytes of it. Readers of OpenFile's descriptors (sendfile) call Blob.Check first. A file that changed
 //     size or mtime under us, or was last hashed longer than Config.Recheck ago, is hashed anew. A piece that
-//     fails drops the whole blob, as if evicted.
+//     fails takes the blob out of use: what holds of it is left as an arriving blob, so that only the rest is fetched again.
+//   - Run scrubs: it hashes every blob that is not in use once in Config.ScrubEvery, slowly, from the disk and not from
+//     memory.
 //   - A missing or damaged sidecar is computed again from the data, which must then match its digest. A file without
 //     its sidecar is dropped: nothing else says what its bytes are.
 //

@@ -29,6 +29,7 @@ type entry struct {
 	partial   *Partial  // not closed yet; may be committed already
 	used      time.Time // for LRU
 	stamped   time.Time // value of used that the sidecar's mtime tells
+	scrubbed  time.Time // when it was last hashed from end to end, or begun to be; zero: by an earlier run
 	claimed   int64     // statePartial: bytes that the journal claims
 	promised  int64     // bytes of the layout for which no block was set aside yet
 

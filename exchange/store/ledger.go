@@ -17,6 +17,7 @@ type ledger struct {
 	proven []bool
 	mtime  time.Time // of the data file when proven was last empty or made
 	since  time.Time // the oldest proof
+	rotten bool      // others may write to the file now: nothing is proven any more
 }
 
 // newLedger returns a ledger for a data file. proven says that this process wrote or hashed all of it just now.
@@ -42,6 +43,19 @@ func (l *ledger) refresh(info fs.FileInfo, now time.Time, ttl time.Duration) {
 	l.mtime, l.since = info.ModTime(), now
 }
 
+// condemn makes every further proof fail.
+func (l *ledger) condemn() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rotten = true
+}
+
+func (l *ledger) isRotten() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.rotten
+}
+
 func (l *ledger) isProven(i int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -50,6 +64,9 @@ func (l *ledger) isProven(i int) bool {
 
 // prove hashes those pieces of n bytes from off that are not proven yet. Errors of r are passed on.
 func (l *ledger) prove(r io.ReaderAt, off, n int64) error {
+	if l.isRotten() {
+		return ErrCorrupt
+	}
 	first, end := l.layout.cover(off, n)
 	for i := first; i < end; i++ {
 		if l.isProven(i) {

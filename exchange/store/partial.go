@@ -130,6 +130,9 @@ func (p *Partial) Proof(i int) []byte {
 	if !p.has(i) {
 		return nil
 	}
+	if len(p.pieces[i].proof) == 0 { // of a blob that was whole before
+		return nil
+	}
 	return p.pieces[i].proof
 }
 

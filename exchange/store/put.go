@@ -124,6 +124,6 @@ func (s *Store) putFiles(e *entry, data []byte) error {
 	e.load.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e.state, e.used, e.stamped = stateComplete, s.now(), s.now()
+	e.state, e.used, e.stamped, e.scrubbed = stateComplete, s.now(), s.now(), s.now()
 	return nil
 }

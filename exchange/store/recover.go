@@ -39,16 +39,17 @@ func (s *Store) recover() error {
 // shrink evicts down to a capacity that was lowered, or a disk that others filled.
 func (s *Store) shrink() {
 	var out leaving
+	s.room.Lock()
 	s.mu.Lock()
 	victims, err := s.plan(0)
-	for _, e := range victims {
-		s.detach(e, &out)
-	}
+	s.evict(victims, &out)
 	s.mu.Unlock()
-	if err != nil {
-		log.Warnw("store stays over its capacity", "err", err)
-	}
 	s.erase(&out)
+	s.room.Unlock()
+	if err != nil {
+		log.Warnw("store has less room than it should, what is left is in use or pinned", "err", err)
+	}
+	s.tell(&out)
 }
 
 func (s *Store) emptyTrash() error {

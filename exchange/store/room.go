@@ -27,42 +27,58 @@ func (s *Store) reserve(e *entry, out *leaving) error {
 	if err != nil {
 		return err
 	}
-	for _, v := range victims {
-		log.Infow("blob evicted", "blob", v.digest, "bytes", v.layout.size, "complete", v.state == stateComplete)
-		s.detach(v, out)
-	}
+	s.evict(victims, out)
 	s.entries[e.digest] = e
 	s.bytes += e.layout.size
 	return nil
 }
 
-// plan names what has to leave for need more bytes. It names nothing if that would not suffice: ErrNoSpace.
-// Store.mu must be held.
+// evict lets blobs leave. Store.mu must be held.
+func (s *Store) evict(victims []*entry, out *leaving) {
+	for _, v := range victims {
+		log.Infow("blob evicted", "blob", v.digest, "bytes", v.layout.size, "complete", v.state == stateComplete)
+		s.detach(v, out)
+	}
+}
+
+// plan names what has to leave for need more bytes and, if anything has, what else is unused above the low water marks.
+// ErrNoSpace, with all that is unused, if that would not suffice. Store.mu must be held.
 func (s *Store) plan(need int64) ([]*entry, error) {
-	over, err := s.excess(need)
+	over, above, err := s.excess(need)
 	if err != nil || over <= 0 {
 		return nil, err
 	}
 	idle := s.evictable()
 	for i, e := range idle {
-		if over -= e.layout.size; over <= 0 {
+		over -= e.layout.size
+		if above -= e.layout.size; above <= 0 {
 			return idle[:i+1], nil
 		}
 	}
-	return nil, fmt.Errorf("%w: %d bytes short with everything unused deleted", ErrNoSpace, over)
+	if over > 0 {
+		return idle, fmt.Errorf("%w: %d bytes short with everything unused deleted", ErrNoSpace, over)
+	}
+	return idle, nil
 }
 
-// excess returns how many bytes have to go before need more fit, by capacity and by the disk.
-func (s *Store) excess(need int64) (int64, error) {
-	var over int64
+// excess returns how many bytes have to go before need more fit, by capacity and by the disk, and how many until both are
+// at their low water marks.
+func (s *Store) excess(need int64) (over, above int64, err error) {
 	if s.cfg.Capacity > 0 {
-		over = s.bytes + need - s.cfg.Capacity
+		if over = s.bytes + need - s.cfg.Capacity; over > 0 {
+			above = s.bytes + need - s.cfg.LowWater
+		}
 	}
 	free, total, err := s.disk.Free(s.paths.root)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return max(over, need+s.promised+s.cfg.minFree(total)-free), nil
+	minFree := s.cfg.minFree(total)
+	if short := need + s.promised + minFree - free; short > 0 {
+		over = max(over, short)
+		above = max(above, short+max(s.cfg.FreeTarget-minFree, 0))
+	}
+	return over, above, nil
 }
 
 // evictable lists what may be deleted, stale partials first, then least recently used. Store.mu must be held.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -315,4 +317,87 @@ func TestDelete(t *testing.T) {
 		t.Errorf("told %d times; a partial does not count", told)
 	}
 	wantEmpty(t, s)
+}
+
+// Eviction that the capacity calls for goes on to the low water mark, so that the next pulls evict nothing.
+func TestLowWater(t *testing.T) {
+	s := tempStore(t, func(c *Config) { c.Capacity, c.LowWater = 100*kib, 70*kib })
+	c := newClock(s)
+	for i := range 10 {
+		keep(t, s, sample(uint64(i+1), 10*kib))
+		c.tick()
+	}
+	if got := s.Usage().Blobs; got != 10 {
+		t.Errorf("%d blobs below the capacity", got)
+	}
+	b, err := s.Get(digest.FromBytes(sample(1, 10*kib)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.tick()
+	keep(t, s, sample(11, 10*kib))
+	if got := has(s, 10*kib, 11); !slices.Equal(got, []int{1, 6, 7, 8, 9, 10, 11}) {
+		t.Errorf("kept %v", got)
+	}
+	for i := range 3 {
+		c.tick()
+		keep(t, s, sample(uint64(12+i), 10*kib))
+	}
+	if got := s.Usage().Blobs; got != 10 {
+		t.Errorf("%d blobs: a pull above low water evicts", got)
+	}
+	b.Close()
+	// What fits below the capacity fits, though it does not below low water.
+	p, err := s.Begin(digest.FromString("big"), 95*kib, kib)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Close()
+}
+
+// Others fill the disk: what is unused makes way within a minute, up to the free target, whoever pulls or not.
+func TestOthersFillTheDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &fullDisk{free: 100 * kib}
+		cfg := testConfig(t.TempDir())
+		cfg.MinFree, cfg.FreeTarget = 20*kib, 35*kib
+		s, err := open(cfg, disk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		for i := range 6 {
+			keep(t, s, sample(uint64(i+1), 10*kib))
+			time.Sleep(time.Second)
+		}
+		mustPin(t, s, "pin", time.Time{}, digest.FromBytes(sample(1, 10*kib)))
+		var left atomic.Int32
+		s.OnEvict(func(digest.Digest) { left.Add(1) })
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.Run(ctx) }()
+		time.Sleep(roomEvery + time.Second)
+		synctest.Wait()
+		if got := has(s, 10*kib, 6); len(got) != 6 {
+			t.Errorf("kept %v with room left", got)
+		}
+		synctest.Wait()
+		disk.free = 10 * kib
+		time.Sleep(roomEvery + time.Second)
+		synctest.Wait()
+		if got := has(s, 10*kib, 6); !slices.Equal(got, []int{1, 5, 6}) || left.Load() != 3 {
+			t.Errorf("kept %v, told of %d", got, left.Load())
+		}
+		synctest.Wait()
+		disk.free = 0 // and nothing more can be done than to let go of all that is unused
+		time.Sleep(roomEvery + time.Second)
+		synctest.Wait()
+		if got := has(s, 10*kib, 6); !slices.Equal(got, []int{1}) {
+			t.Errorf("kept %v", got)
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }

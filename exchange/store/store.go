@@ -27,7 +27,9 @@ type Store struct {
 	disk  disk
 	paths paths
 	now   func() time.Time
-	lock  io.Closer
+	// opened is when Open returned.
+	opened time.Time
+	lock   io.Closer
 	// strict: a layout that Config.PieceSize would not choose is computed again.
 	strict bool
 	// hashing bounds the goroutines that hash, over all blobs.
@@ -37,6 +39,8 @@ type Store struct {
 	room sync.Mutex
 	// pinning serialises changes of the pins, from the look at them to the file. Taken before mu.
 	pinning sync.Mutex
+	// rotting serialises rot: several readers of a blob may find it at once. Taken before mu.
+	rotting sync.Mutex
 	// ops counts calls that Close waits for; they start under mu while closed is false.
 	ops sync.WaitGroup
 
@@ -48,6 +52,7 @@ type Store struct {
 	trashed  uint64
 	pins     map[string]Pin
 	pinned   map[digest.Digest]time.Time // by pins, with the last Until; zero: for ever
+	scrubs   scrubber
 	onEvict  []func(digest.Digest)
 }
 
@@ -63,7 +68,8 @@ func open(cfg Config, d disk) (*Store, error) {
 	s := &Store{
 		cfg: cfg.withDefaults(), disk: d, paths: paths{cfg.Dir}, now: time.Now, strict: cfg.PieceSize != nil,
 		hashing: make(chan struct{}, runtime.GOMAXPROCS(0)),
-		entries: make(map[digest.Digest]*entry),
+		entries: make(map[digest.Digest]*entry), opened: time.Now(),
+		scrubs: scrubber{moved: make(chan struct{})},
 	}
 	if err := s.makeDirs(); err != nil {
 		return nil, fmt.Errorf("store: open: %w", err)
