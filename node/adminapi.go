@@ -29,6 +29,8 @@ func (n *node) adminRoutes() []admin.Route {
 		{Method: http.MethodGet, Path: "/v1/status", Handle: admin.Show(func(context.Context) any { return n.status() })},
 		{Method: http.MethodGet, Path: "/v1/peers", Handle: admin.Show(func(context.Context) any { return n.peers() })},
 		{Method: http.MethodGet, Path: "/v1/doctor", Handle: admin.OneAtATime(admin.Show(func(ctx context.Context) any { return n.doctor(ctx) }))},
+		{Method: http.MethodGet, Path: "/v1/scrub", Handle: admin.Show(func(context.Context) any { return n.scrubStatus() })},
+		{Method: http.MethodPut, Path: "/v1/scrub", Handle: n.putScrub},
 		{Method: http.MethodGet, Path: "/metrics", Handle: admin.Plain(metrics)},
 	}
 }

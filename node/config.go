@@ -14,6 +14,8 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/meshd-project/meshd/dht/gossip"
+	"github.com/meshd-project/meshd/exchange/store"
+	"github.com/meshd-project/meshd/exchange/swarm"
 )
 
 // Names of the files that a node keeps in its data dir.
@@ -169,8 +171,44 @@ type OriginConfig struct {
 type StoreConfig struct {
 	// CacheSize bounds the bytes of blobs kept; 0 = no limit. Default 50 GiB. Flag --cache-size.
 	CacheSize Bytes
-	// MinFree is the free disk space that is never used up. Default 1 GiB.
+	// CacheLow is how far blobs make way once CacheSize is reached, so that not every pull deletes some. Default 0: nine
+	// tenths of CacheSize. Flag --cache-low.
+	CacheLow Bytes
+	// MinFree is the free disk space that is never used up; blobs make way for what others write there. Default 1 GiB.
+	// Flag --min-free.
 	MinFree Bytes
+	// FreeTarget is how much is free when blobs have made way because of MinFree. Default 0: half as much again.
+	// Flag --free-target.
+	FreeTarget Bytes
+	// ScrubRate is how many bytes a second are read to find what has rotted on disk, every blob once a week; 0 = none.
+	// Default 8 MiB/s. Flag --scrub-rate.
+	ScrubRate Rate
+}
+
+// store is the configuration of package store.
+func (c StoreConfig) store(dir string) store.Config {
+	out := store.Config{
+		Dir: dir, Capacity: int64(c.CacheSize), LowWater: int64(c.CacheLow), MinFree: int64(c.MinFree),
+		FreeTarget: int64(c.FreeTarget), ScrubRate: int64(c.ScrubRate),
+		PieceSize: func(size int64) int64 { return swarm.LayoutOf(size).PieceSize },
+	}
+	if c.CacheLow == 0 {
+		out.LowWater = out.Capacity / 10 * 9
+	}
+	if c.FreeTarget == 0 && c.MinFree > 0 {
+		out.FreeTarget = out.MinFree + out.MinFree/2
+	}
+	return out
+}
+
+// validate reports each mistake to bad.
+func (c StoreConfig) validate(bad func(flag, format string, args ...any)) {
+	if c.CacheLow > c.CacheSize {
+		bad("cache-low", "%s is more than the --cache-size of %s", c.CacheLow, c.CacheSize)
+	}
+	if c.FreeTarget != 0 && c.FreeTarget < c.MinFree {
+		bad("free-target", "%s is less than the --min-free of %s", c.FreeTarget, c.MinFree)
+	}
 }
 
 // Default returns the configuration of `meshd run` without flags.
@@ -193,7 +231,7 @@ func Default() Config {
 		Gossip:   GossipConfig{PresenceInterval: 10 * time.Second},
 		Topology: TopologyConfig{ZoneWindow: 30 * time.Second},
 		Exchange: ExchangeConfig{DataAddr: "0.0.0.0:65004"},
-		Store:    StoreConfig{CacheSize: 50 << 30, MinFree: 1 << 30},
+		Store:    StoreConfig{CacheSize: 50 << 30, MinFree: 1 << 30, ScrubRate: 8 << 20},
 	}
 }
 
@@ -271,6 +309,9 @@ func (c *Config) Validate() error {
 		n    int64
 	}{
 		{"cache-size", int64(c.Store.CacheSize)},
+		{"cache-low", int64(c.Store.CacheLow)},
+		{"free-target", int64(c.Store.FreeTarget)},
+		{"scrub-rate", int64(c.Store.ScrubRate)},
 		{"download-limit", int64(c.Exchange.DownloadLimit)},
 		{"upload-limit", int64(c.Exchange.UploadLimit)},
 		{"origin-limit", int64(c.Origin.Limit)},
@@ -282,6 +323,7 @@ func (c *Config) Validate() error {
 			bad(v.flag, "%d is negative", v.n)
 		}
 	}
+	c.Store.validate(bad)
 	return errors.Join(errs...)
 }
 

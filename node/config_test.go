@@ -54,6 +54,11 @@ func TestValidateRefuses(t *testing.T) {
 		{"registry twice", func(c *Config) {
 			c.Origin.Registries = []Registry{{Host: "a", URL: "https://a"}, {Host: "a", URL: "https://b"}}
 		}, "twice"},
+		{"low above high", func(c *Config) { c.Store.CacheLow = 51 << 30 }, "--cache-low"},
+		{"low without high", func(c *Config) { c.Store.CacheSize, c.Store.CacheLow = 0, 1 }, "--cache-low"},
+		{"no bound", func(c *Config) { c.Store.CacheSize = 0 }, ""},
+		{"target below least", func(c *Config) { c.Store.FreeTarget = 1 << 20 }, "--free-target"},
+		{"negative scrub", func(c *Config) { c.Store.ScrubRate = -1 }, "--scrub-rate"},
 		{"negative limit", func(c *Config) { c.Exchange.UploadLimit = -1 }, "--upload-limit"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

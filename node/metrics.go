@@ -68,6 +68,10 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	counter("meshd_duplicate_bytes_total", "Bytes that came over the network and led to nothing.", s.DuplicateBytes)
 	send(prometheus.GaugeValue, "meshd_store_bytes", "Bytes of blobs on disk.", float64(s.Store.Bytes))
 	send(prometheus.GaugeValue, "meshd_store_pinned_bytes", "Bytes of blobs on disk that pins hold.", float64(s.Store.Pinned))
+	counter("meshd_scrub_bytes_total", "Bytes on disk hashed to find what has rotted.", s.Store.Scrub.Bytes)
+	counter("meshd_scrub_blobs_total", "Blobs on disk hashed to find what has rotted.", s.Store.Scrub.Blobs)
+	counter("meshd_scrub_corrupt_total", "Blobs on disk found to have rotted.", s.Store.Scrub.Corrupt)
+	gauge("meshd_scrub_due", "Blobs on disk that are due to be hashed.", s.Store.Scrub.Due)
 	gauge("meshd_store_blobs", "Complete blobs on disk.", s.Store.Blobs)
 
 	m := c.n.mirror.Stats()

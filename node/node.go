@@ -24,7 +24,6 @@ import (
 	"github.com/meshd-project/meshd/exchange"
 	"github.com/meshd-project/meshd/exchange/pace"
 	"github.com/meshd-project/meshd/exchange/store"
-	"github.com/meshd-project/meshd/exchange/swarm"
 	"github.com/meshd-project/meshd/mirror"
 	"github.com/meshd-project/meshd/mirror/proxy"
 	"github.com/meshd-project/meshd/node/topology"
@@ -217,10 +216,7 @@ func (n *node) closeSockets() error {
 }
 
 func (n *node) openStore() (err error) {
-	n.store, err = store.Open(store.Config{
-		Dir: n.path(BlobDir), Capacity: int64(n.cfg.Store.CacheSize), MinFree: int64(n.cfg.Store.MinFree),
-		PieceSize: func(size int64) int64 { return swarm.LayoutOf(size).PieceSize },
-	})
+	n.store, err = store.Open(n.cfg.Store.store(n.path(BlobDir)))
 	if err != nil {
 		return fmt.Errorf("open the store: %w", err)
 	}
@@ -356,6 +352,7 @@ func (n *node) run(ctx context.Context) error {
 	n.endLife = endLife
 
 	var fronts, mesh, core errgroup.Group
+	core.Go(watch("store", func() error { return n.store.Run(exchangeCtx) }))
 	core.Go(watch("exchange", func() error { return n.exchange.Run(exchangeCtx) }))
 	mesh.Go(watch("topology", func() error { return n.topology.Run(meshCtx) }))
 	mesh.Go(watch("gossip", func() error { return n.gossip.Run(meshCtx) }))

@@ -65,6 +65,18 @@ type StoreStatus struct {
 	Pinned   int64 `json:"pinned"`   // bytes that pins hold
 	Blobs    int   `json:"blobs"`    // complete
 	Partials int   `json:"partials"` // arriving or left by an earlier run
+
+	Scrub ScrubStatus `json:"scrub"`
+}
+
+// ScrubStatus is how far the search for what has rotted on disk is. Counters begin with the node's life in its zone.
+type ScrubStatus struct {
+	Paused  bool    `json:"paused"`
+	Due     int     `json:"due"`            // blobs that it has yet to look at
+	Blobs   int64   `json:"blobs"`          // looked at to the end
+	Bytes   int64   `json:"bytes"`          // hashed
+	Corrupt int64   `json:"corrupt"`        // blobs with wrong bytes; what holds of them was kept
+	Oldest  float64 `json:"oldest_seconds"` // since the blob whose turn was longest ago was hashed
 }
 
 // Zone is what the node knows of a zone.
@@ -103,6 +115,7 @@ func (n *node) status() Status {
 		Status: n.exchange.Status(),
 		Store:  StoreStatus{Bytes: u.Bytes, Capacity: u.Capacity, Pinned: u.Pinned, Blobs: u.Blobs, Partials: u.Partials},
 	}
+	s.Store.Scrub = n.scrubStatus()
 	s.DHT = DHTStatus(n.dht.Stats())
 	s.Gossip = GossipStatus(n.gossip.Stats())
 	if next := n.nextZone.Load(); next != nil && *next != n.zone.name {
@@ -118,6 +131,11 @@ func (n *node) status() Status {
 		s.Addrs = append(s.Addrs, a.String())
 	}
 	return s
+}
+
+func (n *node) scrubStatus() ScrubStatus {
+	s := n.store.Scrub()
+	return ScrubStatus{s.Paused, s.Due, s.Blobs, s.Bytes, s.Corrupt, s.Oldest.Seconds()}
 }
 
 func (n *node) peers() []Peer {

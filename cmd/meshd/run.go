@@ -47,6 +47,10 @@ type runCommand struct {
 	StalePrivate time.Duration `env:"MESHD_STALE_PRIVATE" default:"${stale_private}" placeholder:"DURATION" help:"The same for what needed credentials, to the same credentials (default ${default})."`
 
 	CacheSize     node.Bytes `env:"MESHD_CACHE_SIZE" default:"${cache_size}" placeholder:"SIZE" help:"Disk space for blobs, 0 for no limit (default ${default}). A larger blob is not served."`
+	CacheLow      node.Bytes `env:"MESHD_CACHE_LOW" default:"${cache_low}" placeholder:"SIZE" help:"When the cache is full, blobs make way until so much is left (default: nine tenths of --cache-size)."`
+	MinFree       node.Bytes `env:"MESHD_MIN_FREE" default:"${min_free}" placeholder:"SIZE" help:"Free disk space that is left to others (default ${default})."`
+	FreeTarget    node.Bytes `env:"MESHD_FREE_TARGET" default:"${free_target}" placeholder:"SIZE" help:"When less than --min-free is free, blobs make way until so much is (default: half as much again)."`
+	ScrubRate     node.Rate  `env:"MESHD_SCRUB_RATE" default:"${scrub_rate}" placeholder:"RATE" help:"Bytes a second read from disk to find what has rotted, every blob once a week; 0 for never (default ${default})."`
 	DownloadLimit node.Rate  `env:"MESHD_DOWNLOAD_LIMIT" default:"${download_limit}" placeholder:"RATE" help:"Most bytes a second in, such as 100MB/s; 0 for no limit."`
 	UploadLimit   node.Rate  `env:"MESHD_UPLOAD_LIMIT" default:"${upload_limit}" placeholder:"RATE" help:"Most bytes a second out to peers; 0 for no limit."`
 	OriginLimit   node.Rate  `env:"MESHD_ORIGIN_LIMIT" default:"${origin_limit}" placeholder:"RATE" help:"Most bytes a second from all registries; 0 for no limit."`
@@ -68,6 +72,10 @@ func defaultVars(c node.Config) kong.Vars {
 		"stale":            c.Mirror.Stale.String(),
 		"stale_private":    c.Mirror.StalePrivate.String(),
 		"cache_size":       c.Store.CacheSize.String(),
+		"cache_low":        c.Store.CacheLow.String(),
+		"min_free":         c.Store.MinFree.String(),
+		"free_target":      c.Store.FreeTarget.String(),
+		"scrub_rate":       c.Store.ScrubRate.String(),
 		"download_limit":   c.Exchange.DownloadLimit.String(),
 		"upload_limit":     c.Exchange.UploadLimit.String(),
 		"origin_limit":     c.Origin.Limit.String(),
@@ -96,7 +104,9 @@ func (r *runCommand) config() node.Config {
 	c.Origin.Registries = r.Registry
 	c.Origin.Limit = r.OriginLimit
 	c.Proxy.Rules = r.ProxyRule
-	c.Store.CacheSize = r.CacheSize
+	c.Store.CacheSize, c.Store.CacheLow = r.CacheSize, r.CacheLow
+	c.Store.MinFree, c.Store.FreeTarget = r.MinFree, r.FreeTarget
+	c.Store.ScrubRate = r.ScrubRate
 	return c
 }
 
