@@ -4,13 +4,15 @@ BIN     := bin/meshd
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 20s
+CHAOS_TIME ?= 5m
+CHAOS_SEED ?=
 # As root the tests install what they need, and a test that cannot run is a failure.
 ifeq ($(shell id -u),0)
 export MESHD_REQUIRE_ALL ?= 1
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo sim-goals lab test race fuzz e2e bench lint vuln tidy generate check clean
+.PHONY: help build demo sim-goals lab test race fuzz e2e chaos bench lint vuln tidy generate check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +45,10 @@ fuzz: ## Fuzz every fuzz target for FUZZTIME (20s) each
 e2e: ## Run only the end-to-end tests: registry, dockerd, containerd, podman, buildah, skopeo, crane and more
 	@.ci/install
 	$(GO) test -count=1 -v -timeout 30m ./e2e
+
+chaos: ## Random faults for CHAOS_TIME (5m) while clients pull, replayed by CHAOS_SEED (docs/testing.md)
+	@.ci/install
+	MESHD_CHAOS_TIME=$(CHAOS_TIME) MESHD_CHAOS_SEED=$(CHAOS_SEED) $(GO) test -count=1 -v -timeout 90m -run '^TestChaos$$' ./e2e
 
 bench: ## Measure speed and memory against curl and nginx; prints figures and ratios
 	@.ci/install bench

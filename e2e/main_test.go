@@ -16,8 +16,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(helperEnv) == "proxy" {
 		os.Exit(runProxy(os.Args[1:]))
 	}
+	built.dir, built.errs = os.Getenv(builtEnv), map[string]error{}
 	code := m.Run()
-	if built.dir != "" {
+	if built.dir != os.Getenv(builtEnv) {
 		os.RemoveAll(built.dir)
 	}
 	os.Exit(code)
@@ -45,7 +46,7 @@ func build(t testing.TB, module, pkg string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		built.dir, built.errs = dir, map[string]error{}
+		built.dir = dir
 	}
 	path := filepath.Join(built.dir, filepath.Base(pkg))
 	if _, err := os.Stat(path); err == nil {

@@ -31,6 +31,8 @@ type behaviour struct {
 	Rate    int64  `json:"rate"`    // bytes of blobs a second, all together; 0: no limit
 	Corrupt string `json:"corrupt"` // a digest one byte of which is sent wrong
 	Hang    bool   `json:"hang"`    // take requests and never answer
+	Status  int    `json:"status"`  // answer all requests with this; 0: as the registry does
+	Break   bool   `json:"break"`   // close connections in the middle of blobs
 }
 
 // The proxy's own paths.
@@ -94,6 +96,8 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	case p.behaviour().Hang:
 		<-r.Context().Done()
+	case p.behaviour().Status != 0:
+		w.WriteHeader(p.behaviour().Status)
 	case r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/sha"):
 		p.mu.Lock()
 		p.sum.BlobRequests++
@@ -159,7 +163,13 @@ func (w *proxyWriter) Write(b []byte) (int, error) {
 		b[len(b)/2] ^= 1
 	}
 	w.proxy.pace(len(b))
+	if how.Break {
+		b = b[:len(b)/2]
+	}
 	n, err := w.ResponseWriter.Write(b)
+	if how.Break {
+		defer panic(http.ErrAbortHandler)
+	}
 	w.proxy.mu.Lock()
 	defer w.proxy.mu.Unlock()
 	w.proxy.sum.BlobBytes += int64(n)
