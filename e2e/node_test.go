@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -56,6 +57,8 @@ type node struct {
 	dir  string
 	zone string
 	seed bool
+
+	binary string // "": meshd
 }
 
 func (n *node) mirror() string { return n.host + ":65001" }
@@ -139,7 +142,7 @@ func (n *node) start(t testing.TB) {
 		args = append(args, "--seed")
 	}
 	args = append(args, n.mesh.extra...)
-	n.process = startProcess(t, filepath.Base(n.dir), exec.Command(meshdBinary(t), args...))
+	n.process = startProcess(t, filepath.Base(n.dir), exec.Command(cmp.Or(n.binary, meshdBinary(t)), args...))
 	n.waitFor(t, "readiness", 30*time.Second, func() error {
 		resp, err := httpClient.Get("http://" + n.admin() + "/readyz")
 		if err != nil {
