@@ -25,6 +25,9 @@ import (
 // guardedHost is what nodes call the registry that wants tokens.
 const guardedHost = "guarded.test"
 
+// registryLeeway is how long after its end docker-registry takes a token.
+const registryLeeway = time.Minute
+
 // authServer issues tokens to users by name and password, as the Docker registry token protocol has it, and counts them.
 type authServer struct {
 	addr string
@@ -34,6 +37,7 @@ type authServer struct {
 
 	users map[string]string   // passwords by name
 	mays  map[string][]string // repositories by name; "" is anybody
+	life  time.Duration       // of a token; 0: 5 min. Set before anybody asks
 
 	mu     sync.Mutex
 	asked  map[string]int // by "USER SCOPE"
@@ -110,12 +114,16 @@ func (a *authServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // sign makes a JWT (ES256, with the certificate in its header).
 func (a *authServer) sign(user string, access []any) (string, error) {
 	now := time.Now().Unix()
+	expires := now + 300
+	if a.life > 0 {
+		expires = time.Now().Add(a.life - registryLeeway).Unix()
+	}
 	header, err := json.Marshal(map[string]any{"typ": "JWT", "alg": "ES256", "x5c": []string{base64.StdEncoding.EncodeToString(a.der)}})
 	if err != nil {
 		return "", err
 	}
 	claims, err := json.Marshal(map[string]any{
-		"iss": "e2e", "sub": user, "aud": guardedHost, "exp": now + 300, "nbf": now - 10, "iat": now, "jti": rand.Text(), "access": access,
+		"iss": "e2e", "sub": user, "aud": guardedHost, "exp": expires, "nbf": now - 120, "iat": now - 120, "jti": rand.Text(), "access": access,
 	})
 	if err != nil {
 		return "", err

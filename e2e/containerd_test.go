@@ -27,11 +27,7 @@ func startContainerd(t testing.TB) *containerd {
 // startCRI starts one that a kubelet could use. It asks the mirror for every registry, and nobody else.
 func startCRI(t testing.TB, mirror string) *containerd {
 	t.Helper()
-	return startContainerdConfig(t, func(dir string) string {
-		certs := filepath.Join(dir, "certs.d")
-		must(t, os.MkdirAll(certs+"/_default", 0o700))
-		hosts := fmt.Sprintf("server = \"http://127.0.0.1:1\"\n[host.\"http://%s\"]\n  capabilities = [\"pull\", \"resolve\"]\n", mirror)
-		must(t, os.WriteFile(certs+"/_default/hosts.toml", []byte(hosts), 0o600))
+	return startContainerdConfig(t, func(string) string {
 		return fmt.Sprintf(`version = 2
 [plugins."io.containerd.grpc.v1.cri"]
   stream_server_port = "0"
@@ -39,8 +35,18 @@ func startCRI(t testing.TB, mirror string) *containerd {
     snapshotter = "native"
   [plugins."io.containerd.grpc.v1.cri".registry]
     config_path = %q
-`, certs)
+`, hostsDir(t, mirror))
 	})
+}
+
+// hostsDir has a hosts.toml that leads to the mirror for every registry, and nowhere else.
+func hostsDir(t testing.TB, mirror string) string {
+	t.Helper()
+	dir := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(dir, "_default"), 0o700))
+	text := fmt.Sprintf("server = \"http://127.0.0.1:1\"\n[host.\"http://%s\"]\n  capabilities = [\"pull\", \"resolve\"]\n", mirror)
+	must(t, os.WriteFile(filepath.Join(dir, "_default", "hosts.toml"), []byte(text), 0o600))
+	return dir
 }
 
 // startContainerdConfig starts one with the configuration that text makes for its directory.
@@ -112,10 +118,7 @@ func TestContainerdParallelRanges(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			m := newMesh(t, row.nodes...)
 			img := m.registry.pushImage(t, "library/parallel", 1, 40*mib, 7*mib)
-			hosts := t.TempDir()
-			must(t, os.Mkdir(hosts+"/_default", 0o700))
-			text := fmt.Sprintf("server = \"http://127.0.0.1:1\"\n[host.\"http://%s\"]\n  capabilities = [\"pull\", \"resolve\"]\n", m.nodes[0].mirror())
-			must(t, os.WriteFile(hosts+"/_default/hosts.toml", []byte(text), 0o600))
+			hosts := hostsDir(t, m.nodes[0].mirror())
 			ref := registryHost + "/" + img.repo + ":" + img.tag
 			_, err := command(client(t, "./containerdpull"), hosts, ref, "6", fmt.Sprint(2*mib))
 			must(t, err)

@@ -309,6 +309,54 @@ func TestAuthQuestions(t *testing.T) {
 	}
 }
 
+// containerd gets its tokens from the mirror, too: however many pulls there are on a host, the registry's auth service is
+// asked once for the login, and once for anonymity.
+func TestAuthQuestionsOfContainerd(t *testing.T) {
+	m, auth := guardedMesh(t, map[string]string{user: password}, []string{"team/app"}, nodeSpec{"east", true})
+	img := byPath(m.registry.pushImage(t, "team/app", 1, 200_000, 100_000))
+	pull := client(t, "./containerdpull")
+	hosts := hostsDir(t, m.nodes[0].mirror())
+	pulls := make([]func() error, 0, 20)
+	for range cap(pulls) {
+		pulls = append(pulls, func() error {
+			_, err := command(pull, hosts, img.repo+":"+img.tag, "3", "0", user, password)
+			return err
+		})
+	}
+	atOnce(t, pulls...)
+	each, all := auth.questions()
+	if all != 2 || each["alice repository:team/app:pull"] != 1 || each["repository:team/app:pull"] != 1 {
+		t.Errorf("%d pulls cost the questions %v", len(pulls), each)
+	}
+	if _, err := command(pull, hosts, img.repo+":"+img.tag, "3", "0", user, "wrong"); err == nil {
+		t.Error("pulled with a wrong password")
+	}
+	checkSecrets(t, m, auth)
+}
+
+// A blob outlives the token that it was begun with, and the connections that it comes by: the node gets another token,
+// and asks for the rest.
+func TestTokenExpiresMidBlob(t *testing.T) {
+	n := newNetwork(t)
+	auth := startAuthServer(t, n, map[string]string{user: password}, map[string][]string{user: {"team/app"}})
+	auth.life = time.Second
+	r := startRegistry(t, n)
+	m := &mesh{net: n, registry: r, origin: r.url(), dir: t.TempDir()}
+	m.guarded = r.guard(t, n, auth.config(t))
+	m.extra = []string{"--registry", guardedHost + "=" + m.guarded.url()}
+	m.start(t, nodeSpec{"east", true})
+	img := byPath(r.pushImage(t, "team/app", 1, 12*mib))
+	m.guarded.proxy.behave(t, behaviour{Rate: 4 * mib, Cut: 5 * mib})
+	must(t, libraryPull(m.nodes[0].mirror(), img, &authn.Basic{Username: user, Password: password}))
+	c := m.guarded.proxy.counts(t)
+	if size := img.manifest.Layers[0].Size; c.BlobRequests < 4 || c.BlobBytes != size {
+		t.Errorf("the registry sent %d bytes in %d requests, want %d in 4 and more", c.BlobBytes, c.BlobRequests, size)
+	}
+	if each, _ := auth.questions(); each["alice repository:team/app:pull"] < 2 {
+		t.Errorf("no second token was fetched: %v", each)
+	}
+}
+
 // libraryPull pulls with go-containerregistry and checks every digest, which it does as it reads.
 func libraryPull(mirror string, img *image, auth authn.Authenticator) error {
 	ref, err := name.NewTag(mirror+"/"+img.repo+":"+img.tag, name.Insecure)

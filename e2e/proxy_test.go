@@ -33,6 +33,7 @@ type behaviour struct {
 	Hang    bool   `json:"hang"`    // take requests and never answer
 	Status  int    `json:"status"`  // answer all requests with this; 0: as the registry does
 	Break   bool   `json:"break"`   // close connections in the middle of blobs
+	Cut     int64  `json:"cut"`     // break each answer with a blob after so many bytes; 0: never
 }
 
 // The proxy's own paths.
@@ -138,12 +139,16 @@ func (p *proxy) pace(n int) {
 	}
 }
 
+// errCut ends an answer that is broken on purpose.
+var errCut = errors.New("cut")
+
 // proxyWriter is the answer to one GET of a blob.
 type proxyWriter struct {
 	http.ResponseWriter
 	proxy  *proxy
 	digest string
-	fails  bool // the answer is not a blob
+	fails  bool  // the answer is not a blob
+	sent   int64 // bytes
 }
 
 func (w *proxyWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
@@ -162,6 +167,9 @@ func (w *proxyWriter) Write(b []byte) (int, error) {
 		b = bytes.Clone(b)
 		b[len(b)/2] ^= 1
 	}
+	if how.Cut > 0 {
+		b = b[:min(int64(len(b)), how.Cut-w.sent)]
+	}
 	w.proxy.pace(len(b))
 	if how.Break {
 		b = b[:len(b)/2]
@@ -169,6 +177,10 @@ func (w *proxyWriter) Write(b []byte) (int, error) {
 	n, err := w.ResponseWriter.Write(b)
 	if how.Break {
 		defer panic(http.ErrAbortHandler)
+	}
+	w.sent += int64(n)
+	if how.Cut > 0 && w.sent >= how.Cut {
+		err = errCut
 	}
 	w.proxy.mu.Lock()
 	defer w.proxy.mu.Unlock()

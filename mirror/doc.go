@@ -73,8 +73,11 @@
 // a 401 with a fresh challenge.
 //
 // Every other Authorization, Basic or a registry's own token, is between the
-// client and its registry, as is the registry's Bearer challenge to a client
-// that sent nothing: so clients that do not ping (containerd) cost no extra trip.
+// client and its registry. A registry's challenge is never passed on: a client that
+// logged in at the registry's token server by itself would bring another token with
+// each pull, and each would be a question there (a burst of a thousand pulls, a
+// thousand questions); and careful clients (oras-go) go to no token server on a
+// private address other than the one that they were sent to.
 //
 // # Pushes
 //

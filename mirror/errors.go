@@ -88,17 +88,17 @@ var rows = []row{
 	{errLogin, http.StatusUnauthorized, codeUnauthorized, "a token is given for Basic credentials of at most 12 KiB, or for none"},
 	{errToken, http.StatusUnauthorized, codeUnauthorized, "the token has expired or is not this node's: ask for a new one"},
 	{errNoToken, http.StatusUnauthorized, codeUnauthorized, "ask for a token first; it is given without a password too"},
-	{ErrNotFound, http.StatusNotFound, codeUnknown, "not found"},
-	{ErrBusy, http.StatusTooManyRequests, codeTooMany, "too many requests at once"},
+	{ErrNotFound, http.StatusNotFound, codeUnknown, "neither the registry nor a peer has it"},
+	{ErrBusy, http.StatusTooManyRequests, codeTooMany, "this node has too many requests at once: try again"},
 	{ErrNoSpace, http.StatusServiceUnavailable, codeUnavailable, "this node has no room for the blob: free disk space or lower --cache-size"},
-	{ErrDraining, http.StatusServiceUnavailable, codeUnavailable, "the node is stopping"},
-	{ErrCorrupt, http.StatusBadGateway, codeManifestInvalid, "the origin sent bytes that do not match the digest"},
-	{errStall, http.StatusGatewayTimeout, codeUnavailable, "no byte arrived in time"},
-	{context.DeadlineExceeded, http.StatusGatewayTimeout, codeUnavailable, "the origin did not answer in time"},
+	{ErrDraining, http.StatusServiceUnavailable, codeUnavailable, "this node is stopping: try again"},
+	{ErrCorrupt, http.StatusBadGateway, codeManifestInvalid, "the registry sent bytes that do not match the digest, and nobody else has them: push the image anew"},
+	{errStall, http.StatusGatewayTimeout, codeUnavailable, "no byte arrived in time, from peers or the registry: try again; the log of meshd has the reason"},
+	{context.DeadlineExceeded, http.StatusGatewayTimeout, codeUnavailable, "the registry did not answer in time: `meshd doctor` asks it, the log of meshd has the reason"},
 }
 
 // unreachable answers what no row names.
-var unreachable = row{nil, http.StatusBadGateway, codeUnavailable, "the origin could not be reached"}
+var unreachable = row{nil, http.StatusBadGateway, codeUnavailable, "the registry could not be reached: `meshd doctor` asks it, the log of meshd has the reason"}
 
 // retryAfter in seconds goes with 429 and 503 of our own.
 const retryAfter = 1
@@ -106,16 +106,16 @@ const retryAfter = 1
 // problem is an error as the client gets it.
 type problem struct {
 	status int
-	header http.Header // WWW-Authenticate, Retry-After
+	header http.Header // Retry-After, WWW-Authenticate
 	body   []byte      // OCI error JSON
 }
 
-// problemOf finds the answer to an error. e names the codes of a missing thing.
-func problemOf(err error, e endpoint) problem {
+// problemOf finds the answer to an error in a request.
+func problemOf(err error, rq request) problem {
 	var oe OriginError
 	if errors.As(err, &oe) {
 		if status, header, body := oe.HTTP(); status >= 400 && status <= 599 {
-			return passOn(status, header, body, e)
+			return passOn(status, header, body, rq)
 		}
 	}
 	r := rowOf(err)
@@ -125,9 +125,9 @@ func problemOf(err error, e endpoint) problem {
 	}
 	code := r.code
 	if code == codeUnknown {
-		code = notFoundCode(e)
+		code = notFoundCode(rq.endpoint)
 	}
-	p.body = errorBody(code, r.message)
+	p.body = errorBody(code, rq.step()+r.message)
 	return p
 }
 
@@ -144,21 +144,19 @@ func rowOf(err error) row {
 	return unreachable
 }
 
-// passOn gives the client the origin's own refusal: status, challenge and
-// Retry-After, and its body if that is an OCI error. A 5xx that tells nothing
-// about us becomes 502; 503 and 504 mean to a client what they meant to us.
-func passOn(status int, header http.Header, body []byte, e endpoint) problem {
+// passOn gives the client the origin's own refusal: status and Retry-After, and its
+// body if that is an OCI error. Its challenge is not for the client. A 5xx that tells
+// nothing about us becomes 502; 503 and 504 mean to a client what they meant to us.
+func passOn(status int, header http.Header, body []byte, rq request) problem {
 	p := problem{status: status, header: http.Header{}, body: body}
-	for _, name := range []string{"WWW-Authenticate", "Retry-After"} {
-		if v := header.Values(name); len(v) > 0 {
-			p.header[http.CanonicalHeaderKey(name)] = v[:min(len(v), 8)]
-		}
+	if v := header.Get("Retry-After"); v != "" {
+		p.header.Set("Retry-After", v)
 	}
 	if status >= 500 && status != http.StatusServiceUnavailable && status != http.StatusGatewayTimeout {
 		p.status = http.StatusBadGateway
 	}
 	if !isErrorBody(body) {
-		p.body = errorBody(statusCode(status, e), statusMessage(status))
+		p.body = errorBody(statusCode(status, rq.endpoint), rq.step()+statusMessage(status))
 	}
 	return p
 }
@@ -186,13 +184,31 @@ func statusCode(status int, e endpoint) string {
 func statusMessage(status int) string {
 	switch status {
 	case http.StatusUnauthorized:
-		return "the registry wants a login for this repository, or does not accept this one"
+		return "the registry wants a login for this repository, or does not accept this one: log in for the mirror's name with the registry's user and password"
+	case http.StatusForbidden:
+		return "the registry refuses this: ask whoever runs it for the right"
+	case http.StatusNotFound:
+		return "the registry has no such thing, or none for this login"
+	case http.StatusTooManyRequests:
+		return "the registry takes no more requests for now: come back after Retry-After, or log in"
 	case http.StatusBadGateway:
 		return unreachable.message
 	case http.StatusGatewayTimeout:
 		return rowOf(context.DeadlineExceeded).message
 	}
-	return "the origin answered " + strconv.Itoa(status)
+	return "the registry answered " + strconv.Itoa(status)
+}
+
+// step says which registry was asked for what, "" if that is not known.
+func (rq request) step() string {
+	if rq.ref.Registry == "" {
+		return ""
+	}
+	what := rq.endpoint.String()
+	if subject := rq.subject(); subject != "" {
+		what += " " + subject
+	}
+	return rq.ref.Registry + ", " + what + " of " + rq.ref.Repository + ": "
 }
 
 // notFoundCode names a missing thing. Referrers say MANIFEST_UNKNOWN: on

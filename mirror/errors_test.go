@@ -55,7 +55,7 @@ func TestRows(t *testing.T) {
 				t.Fatal("a row without expectation")
 			}
 			for e, code := range map[endpoint]string{endpointManifest: w.manifest, endpointBlob: w.blob, endpointTags: w.tags} {
-				p := problemOf(fmt.Errorf("get something: %w", r.cause), e)
+				p := problemOf(fmt.Errorf("get something: %w", r.cause), request{route: route{endpoint: e}})
 				if p.status != w.status || codeOf(p.body) != code || (p.header.Get("Retry-After") != "") != w.retry {
 					t.Errorf("%s: %d %s, want %d %s", e, p.status, p.body, w.status, code)
 				}
@@ -77,7 +77,7 @@ func TestErrorsWithoutRow(t *testing.T) {
 		"nonsense status 999": {&fakeError{status: 999}, 502},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := problemOf(c.err, endpointBlob)
+			p := problemOf(c.err, request{route: route{endpoint: endpointBlob}})
 			if p.status != c.status || codeOf(p.body) != "UNAVAILABLE" {
 				t.Fatalf("%d %s, want %d", p.status, p.body, c.status)
 			}
@@ -96,8 +96,8 @@ func TestPassOn(t *testing.T) {
 		code   string
 		header string // that has to pass
 	}{
-		{"401 with challenge", fakeError{status: 401, header: challenge}, endpointManifest, 401, "UNAUTHORIZED", "Www-Authenticate"},
-		{"401 with body", fakeError{status: 401, header: challenge, body: string(errorBody("UNAUTHORIZED", "token expired"))}, endpointBlob, 401, "UNAUTHORIZED", "Www-Authenticate"},
+		{"401 with challenge", fakeError{status: 401, header: challenge}, endpointManifest, 401, "UNAUTHORIZED", ""},
+		{"401 with body", fakeError{status: 401, header: challenge, body: string(errorBody("UNAUTHORIZED", "token expired"))}, endpointBlob, 401, "UNAUTHORIZED", ""},
 		{"403", fakeError{status: 403}, endpointBlob, 403, "DENIED", ""},
 		{"404 manifest", fakeError{status: 404}, endpointManifest, 404, "MANIFEST_UNKNOWN", ""},
 		{"404 blob", fakeError{status: 404, body: "<html>"}, endpointBlob, 404, "BLOB_UNKNOWN", ""},
@@ -113,7 +113,7 @@ func TestPassOn(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, Config{})
-			p := problemOf(fmt.Errorf("head blob: %w", &c.err), c.e)
+			p := problemOf(fmt.Errorf("head blob: %w", &c.err), request{route: route{endpoint: c.e}})
 			if p.status != c.status || codeOf(p.body) != c.code {
 				t.Fatalf("%d %s, want %d %s", p.status, p.body, c.status, c.code)
 			}
@@ -135,6 +135,30 @@ func TestPassOn(t *testing.T) {
 				t.Fatalf("HEAD: %d with %d bytes", rec.Code, rec.Body.Len())
 			}
 		})
+	}
+}
+
+// TestErrorsSayWhatToDo: who reads an error learns which registry was asked for what, and what helps.
+func TestErrorsSayWhatToDo(t *testing.T) {
+	for _, c := range []struct {
+		err    fakeError
+		target string
+		want   []string
+	}{
+		{fakeError{status: 401}, "manifests/latest", []string{"h.example, manifest latest of team/app: ", "log in for the mirror's name"}},
+		{fakeError{status: 403}, "tags/list", []string{"h.example, tags of team/app: ", "ask whoever runs it"}},
+		{fakeError{status: 429}, "manifests/latest", []string{"h.example, manifest latest of team/app: ", "Retry-After"}},
+		{fakeError{}, "blobs/" + someSHA256, []string{"h.example, blob " + someSHA256 + " of team/app: ", "meshd doctor"}},
+		{fakeError{status: 504}, "referrers/" + someSHA256, []string{"h.example, referrers " + someSHA256 + " of team/app: ", "meshd doctor"}},
+	} {
+		w := newWorld(t, Config{})
+		w.origin.down = &c.err
+		body := w.do("GET", path+c.target).Body.String()
+		for _, want := range c.want {
+			if !strings.Contains(body, want) {
+				t.Errorf("%d: %s lacks %q", c.err.status, body, want)
+			}
+		}
 	}
 }
 

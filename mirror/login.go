@@ -118,19 +118,3 @@ func hostOf(r *http.Request) string {
 	}
 	return "localhost"
 }
-
-// challenges are what a 401 asks for. A registry's own Bearer challenge goes on to
-// a client that brought nothing of ours: it logs in there, and its password does
-// not pass through here. Never a Basic one.
-func challenges(r *http.Request, rq request, origin []string) []string {
-	if rq.passed || len(origin) == 0 {
-		return []string{challenge(r, rq)}
-	}
-	for _, c := range origin {
-		scheme, _, _ := strings.Cut(c, " ")
-		if !strings.EqualFold(scheme, "Bearer") || strings.Contains(strings.ToLower(c), "basic ") {
-			return []string{challenge(r, rq)}
-		}
-	}
-	return origin
-}

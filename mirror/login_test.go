@@ -215,25 +215,20 @@ func TestWrongPassword(t *testing.T) {
 	}
 }
 
+// TestChallenges: whatever a registry asks for, its clients are asked for a token of the mirror.
 func TestChallenges(t *testing.T) {
-	r, _ := http.NewRequest("GET", "http://m:65001/v2/", nil)
-	own := challenge(r, request{})
 	bearer := `Bearer realm="https://auth.example/token",service="s"`
-	for name, c := range map[string]struct {
-		origin []string
-		passed bool
-		want   string
-	}{
-		"the origin's Bearer":               {[]string{bearer}, false, bearer},
-		"the origin's Bearer, own token":    {[]string{bearer}, true, own},
-		"Basic":                             {[]string{`Basic realm="x"`}, false, own},
-		"Basic beside Bearer":               {[]string{bearer, `Basic realm="x"`}, false, own},
-		"Basic behind Bearer in one header": {[]string{bearer + `, Basic realm="x"`}, false, own},
-		"Negotiate":                         {[]string{"Negotiate"}, false, own},
-		"none":                              {nil, false, own},
+	for name, origin := range map[string][]string{
+		"Bearer": {bearer}, "Basic": {`Basic realm="x"`}, "both": {bearer, `Basic realm="x"`}, "Negotiate": {"Negotiate"}, "none": nil,
 	} {
-		if got := challenges(r, request{passed: c.passed}, c.origin); len(got) != 1 || got[0] != c.want {
-			t.Errorf("%s: %q", name, got)
+		w := newWorld(t, Config{})
+		w.origin.down = &fakeError{status: 401, header: http.Header{"Www-Authenticate": origin}}
+		for _, auth := range []string{"", "Bearer of-the-registry", basic("me:secret")} {
+			rec := w.do("GET", path+"manifests/latest", "Authorization", auth)
+			want := `Bearer realm="http://example.com/v2/token",service="meshd",scope="repository:h.example/team/app:pull"`
+			if got := rec.Header().Values("Www-Authenticate"); rec.Code != 401 || len(got) != 1 || got[0] != want {
+				t.Errorf("%s: %d %q", name, rec.Code, got)
+			}
 		}
 	}
 }

@@ -249,9 +249,9 @@ func (m *Mirror) fail(w http.ResponseWriter, r *http.Request, rq request, err er
 	if r.Context().Err() != nil && !errors.Is(err, errBody) {
 		panic(http.ErrAbortHandler)
 	}
-	p := problemOf(err, rq.endpoint)
+	p := problemOf(err, rq)
 	if p.status == http.StatusUnauthorized {
-		p.header["Www-Authenticate"] = challenges(r, rq, p.header["Www-Authenticate"])
+		p.header["Www-Authenticate"] = []string{challenge(r, rq)}
 	}
 	if errors.Is(err, errNoToken) { // how each pull begins
 		p.write(w, r.Method)
