@@ -31,6 +31,8 @@ func (n *node) adminRoutes() []admin.Route {
 		{Method: http.MethodGet, Path: "/v1/doctor", Handle: admin.OneAtATime(admin.Show(func(ctx context.Context) any { return n.doctor(ctx) }))},
 		{Method: http.MethodGet, Path: "/v1/scrub", Handle: admin.Show(func(context.Context) any { return n.scrubStatus() })},
 		{Method: http.MethodPut, Path: "/v1/scrub", Handle: n.putScrub},
+		{Method: http.MethodGet, Path: "/v1/limits", Handle: admin.Show(n.showLimits)},
+		{Method: http.MethodPut, Path: "/v1/limits", Handle: n.putLimits},
 		{Method: http.MethodGet, Path: "/metrics", Handle: admin.Plain(metrics)},
 	}
 }

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"context"
+	"net/http"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/metrics"
@@ -8,7 +10,46 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 
 	"github.com/meshd-project/meshd/exchange/pace"
+	"github.com/meshd-project/meshd/node/admin"
 )
+
+// Limits is what GET /v1/limits shows: the rates in effect.
+type Limits struct {
+	Download Rate `json:"download"`
+	Upload   Rate `json:"upload"`
+	Origin   Rate `json:"origin"`
+}
+
+// LimitsChange is the body of PUT /v1/limits. What is not named stays as it is.
+type LimitsChange struct {
+	Download *Rate `json:"download,omitempty"`
+	Upload   *Rate `json:"upload,omitempty"`
+	Origin   *Rate `json:"origin,omitempty"`
+}
+
+func (n *node) showLimits(context.Context) any {
+	l := n.limits
+	return Limits{Download: Rate(l.Download.Rate()), Upload: Rate(l.Upload.Rate()), Origin: Rate(l.Origin.Rate())}
+}
+
+// putLimits changes rates until the process ends; the configuration is what it starts with again.
+func (n *node) putLimits(w http.ResponseWriter, r *http.Request) error {
+	var c LimitsChange
+	if err := admin.Decode(r, &c); err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		to *pace.Limiter
+		r  *Rate
+	}{{n.limits.Download, c.Download}, {n.limits.Upload, c.Upload}, {n.limits.Origin, c.Origin}} {
+		if f.r != nil {
+			f.to.SetRate(int64(*f.r))
+		}
+	}
+	now := n.showLimits(r.Context())
+	log.Infow("limits changed", "limits", now)
+	return admin.WriteJSON(w, http.StatusOK, now)
+}
 
 func newLimits(c Config) *pace.Limits {
 	return pace.NewLimits(int64(c.Exchange.DownloadLimit), int64(c.Exchange.UploadLimit), int64(c.Origin.Limit))

@@ -27,6 +27,7 @@ type commands struct {
 	Demo    demo.Command    `cmd:"" help:"Run a whole mesh and a registry on this machine, pull an image through every node, print the table."`
 	Status  statusCommand   `cmd:"" help:"Show what the node on this host is doing."`
 	Doctor  doctorCommand   `cmd:"" help:"Check the node on this host and say what to do; exit code 1 if something fails."`
+	Limits  limitsCommand   `cmd:"" help:"Show the rates of the node on this host, or change them until it ends."`
 	CA      setup.CACommand `cmd:"" name:"ca" help:"The certificate by which the proxy ends TLS: print it, have clients trust it."`
 	Setup   setup.Command   `cmd:"" help:"Have a container client on this host pull through meshd, or take that back."`
 	Key     keyCommands     `cmd:"" help:"Make keys."`
