@@ -36,7 +36,8 @@
 //
 // Whoever has the mesh key is a member; there is no other right. Without --mesh-key a node makes a key of its own and
 // listens on loopback only. The key encrypts the control connections (libp2p's private network), and the data port
-// serves only peers that have one.
+// serves only peers that have one. While it is rotated there are two (meshkey.go, privatenet.go): a node dials with the
+// first and accepts both, and moves what it has dialed to the first as its peers get that.
 //
 // # Concurrency
 //

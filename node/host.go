@@ -10,7 +10,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/pnet"
 	"github.com/libp2p/go-libp2p/core/sec"
 	basichost "github.com/libp2p/go-libp2p/p2p/host/basic"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
@@ -36,7 +35,7 @@ var muxers = []upgrader.StreamMuxer{{ID: yamux.ID, Muxer: yamux.DefaultTransport
 // hostConfig is what newHost needs.
 type hostConfig struct {
 	key      crypto.PrivKey
-	psk      pnet.PSK
+	keys     *meshKeys
 	listen   []multiaddr.Multiaddr
 	book     *addrBook
 	maxPeers int
@@ -113,15 +112,15 @@ func addTransport(sw *swarm.Swarm, c hostConfig, rm network.ResourceManager) err
 	if err != nil {
 		return err
 	}
-	up, err := upgrader.New([]sec.SecureTransport{security}, muxers, c.psk, rm, nil)
+	up, err := upgrader.New([]sec.SecureTransport{security}, muxers, nil, rm, nil) // privateUpgrader has the keys
 	if err != nil {
 		return err
 	}
-	t, err := tcp.NewTCPTransport(up, rm, nil, tcp.DisableReuseport(), tcp.WithConnectionTimeout(5*time.Second))
+	t, err := tcp.NewTCPTransport(&privateUpgrader{up, c.keys}, rm, nil, tcp.DisableReuseport(), tcp.WithConnectionTimeout(5*time.Second))
 	if err != nil {
 		return err
 	}
-	return sw.AddTransport(t)
+	return sw.AddTransport(&privateTransport{t, c.keys})
 }
 
 // newResourceManager bounds what all peers together and one peer may take. libp2p's own bounds stop a seed at 252

@@ -2,25 +2,27 @@ package node
 
 import (
 	"crypto/rand"
+	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/pnet"
 	"github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 	"golang.org/x/sync/semaphore"
 )
 
 // bareHost is a host without the rest of a node.
-func bareHost(t testing.TB, psk pnet.PSK, listen ...multiaddr.Multiaddr) host.Host {
+func bareHost(t testing.TB, keys *meshKeys, listen ...multiaddr.Multiaddr) host.Host {
 	t.Helper()
 	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := newHost(hostConfig{key: key, psk: psk, listen: listen, book: newAddrBook(listen), maxPeers: Default().P2P.MaxPeers})
+	h, err := newHost(hostConfig{key: key, keys: keys, listen: listen, book: newAddrBook(listen), maxPeers: Default().P2P.MaxPeers})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,12 +39,12 @@ func TestHostTakes500Peers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("500 hosts")
 	}
-	psk := make(pnet.PSK, 32)
-	seed := bareHost(t, psk, multiaddr.StringCast("/ip4/127.0.0.1/tcp/0"))
+	keys := testKeys(1)
+	seed := bareHost(t, keys, multiaddr.StringCast("/ip4/127.0.0.1/tcp/0"))
 	const n = 500
 	hosts := make([]host.Host, n)
 	for i := range hosts {
-		hosts[i] = bareHost(t, psk)
+		hosts[i] = bareHost(t, keys)
 	}
 	limit := semaphore.NewWeighted(64)
 	var wg sync.WaitGroup
@@ -66,15 +68,33 @@ func TestHostTakes500Peers(t *testing.T) {
 }
 
 func TestHostListensOnAllOrFails(t *testing.T) {
-	psk := make(pnet.PSK, 32)
-	first := bareHost(t, psk, multiaddr.StringCast("/ip4/127.0.0.1/tcp/0"))
+	keys := testKeys(1)
+	first := bareHost(t, keys, multiaddr.StringCast("/ip4/127.0.0.1/tcp/0"))
 	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	listen := []multiaddr.Multiaddr{multiaddr.StringCast("/ip4/127.0.0.1/tcp/0"), first.Network().ListenAddresses()[0]}
-	if h, err := newHost(hostConfig{key: key, psk: psk, listen: listen, book: newAddrBook(listen), maxPeers: 8}); err == nil {
+	if h, err := newHost(hostConfig{key: key, keys: keys, listen: listen, book: newAddrBook(listen), maxPeers: 8}); err == nil {
 		h.Close()
 		t.Error("it listens on one address of two and says nothing")
 	}
+}
+
+// multiaddrDial is how net.Dial reaches a host.
+func multiaddrDial(h host.Host) (network, addr string, err error) {
+	return manet.DialArgs(h.Network().ListenAddresses()[0])
+}
+
+// dialRaw opens a TCP connection that ends on its own.
+func dialRaw(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err == nil {
+		err = c.SetDeadline(time.Now().Add(20 * time.Second))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }

@@ -69,28 +69,35 @@ func TestMeshKey(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	given, err := loadMeshKey(path, dir)
+	load := func(path string) ([]byte, error) {
+		k, err := openMeshKeys(path, dir)
+		if err != nil {
+			return nil, err
+		}
+		return k.all()[0].psk, nil
+	}
+	given, err := load(path)
 	if err != nil || len(given) != 32 {
 		t.Fatalf("%d bytes, %v", len(given), err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, MeshKeyFile)); err == nil {
 		t.Error("an own key was made beside the given one")
 	}
-	own, err := loadMeshKey("", dir)
+	own, err := load("")
 	if err != nil || bytes.Equal(own, given) {
 		t.Fatalf("own key: %v", err)
 	}
-	again, err := loadMeshKey("", dir)
+	again, err := load("")
 	if err != nil || !bytes.Equal(own, again) {
 		t.Errorf("another own key at the second start: %v", err)
 	}
-	if _, err := loadMeshKey(filepath.Join(dir, "missing"), dir); err == nil {
+	if _, err := load(filepath.Join(dir, "missing")); err == nil {
 		t.Error("a missing key file is no error")
 	}
 	if err := os.WriteFile(path, []byte("secret"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := loadMeshKey(path, dir); err == nil || strings.Contains(err.Error(), "secret") {
+	if _, err := load(path); err == nil || strings.Contains(err.Error(), "secret") {
 		t.Errorf("a broken key file: %v", err)
 	}
 }
@@ -217,7 +224,7 @@ func TestBadMeshKeyIsNotQuoted(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := loadMeshKey(path, ""); err == nil || strings.Contains(err.Error(), text[:8]) {
+	if _, err := openMeshKeys(path, ""); err == nil || strings.Contains(err.Error(), text[:8]) {
 		t.Fatalf("%v", err)
 	}
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/pnet"
 	"github.com/multiformats/go-multiaddr"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -32,15 +31,15 @@ import (
 
 // node is the parts of a running meshd, all made by start.
 type node struct {
-	cfg     Config
-	limits  *pace.Limits // of all lives
-	zone    zone
-	key     crypto.PrivKey
-	psk     pnet.PSK
-	book    *addrBook
-	started time.Time              // of the first life
-	state   atomic.Pointer[string] // why the node is not ready; nil when it is
-	settled chan struct{}          // closed when the mesh has been found, or not in time
+	cfg      Config
+	limits   *pace.Limits // of all lives
+	zone     zone
+	key      crypto.PrivKey
+	meshKeys *meshKeys
+	book     *addrBook
+	started  time.Time              // of the first life
+	state    atomic.Pointer[string] // why the node is not ready; nil when it is
+	settled  chan struct{}          // closed when the mesh has been found, or not in time
 
 	nextZone  atomic.Pointer[string] // found, and in effect from the next life on
 	zoneMoved chan struct{}          // capacity 1
@@ -164,7 +163,7 @@ func (n *node) openDataDir() (err error) {
 	if n.cfg.P2P.MeshKey == "" && len(n.cfg.P2P.Bootstrap) > 0 {
 		log.Warnw("--bootstrap without --mesh-key: this node has a key of its own and can join nobody")
 	}
-	if n.psk, err = loadMeshKey(n.cfg.P2P.MeshKey, n.cfg.DataDir); err != nil {
+	if n.meshKeys, err = openMeshKeys(n.cfg.P2P.MeshKey, n.cfg.DataDir); err != nil {
 		return err
 	}
 	n.ca, err = loadCA(n.cfg.DataDir, n.started)
@@ -252,7 +251,7 @@ func (n *node) openHost() (err error) {
 		listen = narrow(listen)
 	}
 	n.book = newAddrBook(listen)
-	n.host, err = newHost(hostConfig{key: n.key, psk: n.psk, listen: listen, book: n.book, maxPeers: n.cfg.P2P.MaxPeers, limits: n.limits})
+	n.host, err = newHost(hostConfig{key: n.key, keys: n.meshKeys, listen: listen, book: n.book, maxPeers: n.cfg.P2P.MaxPeers, limits: n.limits})
 	if err != nil {
 		return fmt.Errorf("start the libp2p host: %w", err)
 	}
@@ -288,7 +287,7 @@ func (n *node) openMesh() (err error) {
 		return err
 	}
 	n.closeLater(n.dht.Close)
-	probe, err := newProber(n.key, n.psk)
+	probe, err := newProber(n.key, n.meshKeys)
 	if err != nil {
 		return err
 	}
@@ -354,6 +353,7 @@ func (n *node) run(ctx context.Context) error {
 	var fronts, mesh, core errgroup.Group
 	core.Go(watch("store", func() error { return n.store.Run(exchangeCtx) }))
 	core.Go(watch("exchange", func() error { return n.exchange.Run(exchangeCtx) }))
+	mesh.Go(watch("mesh key", func() error { return n.meshKeys.Run(meshCtx, redial(n.host)) }))
 	mesh.Go(watch("topology", func() error { return n.topology.Run(meshCtx) }))
 	mesh.Go(watch("gossip", func() error { return n.gossip.Run(meshCtx) }))
 	mesh.Go(watch("dht", func() error { return n.dht.Run(meshCtx) }))

@@ -17,6 +17,8 @@ type Status struct {
 	ZoneProblem string `json:"zone_problem,omitempty"` // why --zone-from gave none, or why RTT speaks against the label
 	Zones       []Zone `json:"zones"`                  // of the members known
 
+	MeshKeys []MeshKey `json:"mesh_keys"` // those accepted, the one to use first
+
 	Seed    bool     `json:"seed"`
 	Relay   bool     `json:"relay"`   // on the backbone
 	Peers   int      `json:"peers"`   // members connected
@@ -109,7 +111,7 @@ func (n *node) status() Status {
 	u := n.store.Usage()
 	s := Status{
 		PeerID: n.host.ID().String(), Zone: n.zone.name, ZoneSource: n.zone.source, ZoneProblem: n.zone.problem,
-		Seed: n.cfg.Seed, Relay: n.gossip.Relay(),
+		MeshKeys: n.meshKeys.status(), Seed: n.cfg.Seed, Relay: n.gossip.Relay(),
 		Peers: n.topology.Connected(), Members: len(n.topology.Members()), Addrs: []string{},
 		Uptime: time.Since(n.started).Seconds(),
 		Status: n.exchange.Status(),

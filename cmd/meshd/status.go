@@ -59,6 +59,7 @@ func writeStatus(w io.Writer, st map[string]json.RawMessage) error {
 		{key: "zone_source", label: "zone from"},
 		{key: "zone_next", label: "zone next", maybe: true},
 		{key: "zone_problem", label: "zone problem", maybe: true},
+		{key: "mesh_keys", label: "mesh keys", maybe: true},
 		{key: "seed", label: "seed"},
 		{key: "peers", label: "peers"},
 		{key: "pulls", label: "blobs arriving"},
@@ -91,6 +92,14 @@ func writeStatus(w io.Writer, st map[string]json.RawMessage) error {
 
 // oneLine shows a list by its length and the rest as it is.
 func oneLine(key string, value json.RawMessage) string {
+	var keys []node.MeshKey
+	if key == "mesh_keys" && json.Unmarshal(value, &keys) == nil {
+		var words []string
+		for _, k := range keys {
+			words = append(words, fmt.Sprintf("%s (%d connections)", k.ID, k.Connections))
+		}
+		return strings.Join(words, ", ")
+	}
 	var list []json.RawMessage
 	if json.Unmarshal(value, &list) == nil {
 		return fmt.Sprint(len(list))
