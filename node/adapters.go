@@ -16,6 +16,7 @@ import (
 	"github.com/meshd-project/meshd/exchange/store"
 	"github.com/meshd-project/meshd/exchange/swarm"
 	"github.com/meshd-project/meshd/mirror"
+	"github.com/meshd-project/meshd/node/files"
 	"github.com/meshd-project/meshd/seed/origin"
 )
 
@@ -138,9 +139,13 @@ func (o mirrorOrigin) Hosts(name string) bool { return o.c.Listed(name) }
 type exchangeOrigin struct {
 	c               *origin.Client
 	defaultRegistry string // peers may have this node fetch from it too
+	files           *files.Files
 }
 
 func (o exchangeOrigin) Blob(ctx context.Context, ref swarm.OriginRef, authorization string, d digest.Digest, off, n int64) (exchange.OriginBody, error) {
+	if files.Mine(ref.Registry) {
+		return o.files.Blob(ctx, ref, d, off, n)
+	}
 	b, err := o.c.Blob(ctx, origin.BlobRequest{
 		Ref: origin.Ref(ref), Digest: d, Offset: off, Length: n, Authorization: authorization,
 	})
@@ -151,10 +156,16 @@ func (o exchangeOrigin) Blob(ctx context.Context, ref swarm.OriginRef, authoriza
 }
 
 func (o exchangeOrigin) Listed(registry string) bool {
+	if files.Mine(registry) {
+		return o.files.Listed()
+	}
 	return o.c.Listed(registry) || strings.EqualFold(registry, o.defaultRegistry)
 }
 
 func (o exchangeOrigin) Classify(err error) (swarm.OriginErrorKind, time.Duration) {
+	if kind, after, ok := files.Kinds(err); ok {
+		return kind, after
+	}
 	var retryAfter time.Duration
 	var oe *origin.Error
 	if errors.As(err, &oe) {

@@ -33,6 +33,7 @@ func (n *node) adminRoutes() []admin.Route {
 		{Method: http.MethodPut, Path: "/v1/scrub", Handle: n.putScrub},
 		{Method: http.MethodGet, Path: "/v1/limits", Handle: admin.Show(n.showLimits)},
 		{Method: http.MethodPut, Path: "/v1/limits", Handle: n.putLimits},
+		{Method: http.MethodPost, Path: "/v1/files", Handle: n.serveFile},
 		{Method: http.MethodGet, Path: "/metrics", Handle: admin.Plain(metrics)},
 	}
 }

@@ -61,6 +61,7 @@ type Config struct {
 	Exchange ExchangeConfig
 	Origin   OriginConfig
 	Store    StoreConfig
+	Files    FilesConfig
 }
 
 // MirrorConfig is what clients such as docker talk to.
@@ -165,6 +166,16 @@ type OriginConfig struct {
 	Registries []Registry
 	// Limit bounds bytes a second read from all origins together. Default 0 (none). Flag --origin-limit.
 	Limit Rate
+}
+
+// FilesConfig is plain files by URL.
+type FilesConfig struct {
+	// Allow lists the hosts of which this node reads files for peers, if it is a seed, and tells seeds the URLs that are
+	// wanted here. Default none: who wants a file reads it, shared with others who do. Flag --files-allow, repeated.
+	Allow []FileHost
+	// Gateway lists the hosts of which anybody on this host may have files at /mesh/URL on the mirror's port. Default none:
+	// there is no such path. Flag --gateway-allow, repeated.
+	Gateway []FileHost
 }
 
 // StoreConfig is the pieces on disk.

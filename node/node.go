@@ -24,7 +24,9 @@ import (
 	"github.com/meshd-project/meshd/exchange/pace"
 	"github.com/meshd-project/meshd/exchange/store"
 	"github.com/meshd-project/meshd/mirror"
+	"github.com/meshd-project/meshd/mirror/gateway"
 	"github.com/meshd-project/meshd/mirror/proxy"
+	"github.com/meshd-project/meshd/node/files"
 	"github.com/meshd-project/meshd/node/topology"
 	"github.com/meshd-project/meshd/seed/origin"
 )
@@ -58,11 +60,13 @@ type node struct {
 	dht       *dht.DHT
 	gossip    *gossip.Gossip
 	topology  *topology.Map
+	files     *files.Files
 	exchange  *exchange.Exchange
 	bootstrap *bootstrapper
 	mirror    *mirror.Mirror
 	ca        *proxy.CA
 	proxy     *proxy.Proxy
+	gateway   *gateway.Handler
 
 	mirrorServer, adminServer *http.Server
 
@@ -297,13 +301,17 @@ func (n *node) openMesh() (err error) {
 }
 
 func (n *node) openExchange() (err error) {
+	if err := n.openFiles(); err != nil {
+		return err
+	}
 	n.exchange, err = exchange.New(exchange.Config{
 		Key: n.key, Zone: n.zone.name, Seed: n.cfg.Seed, DataListener: n.dataListener,
-		Plaintext: n.cfg.Exchange.DataPlaintext, Limits: n.limits, SpoolDir: n.cfg.DataDir,
-	}, n.host, n.store, exchangeOrigin{n.origin, n.cfg.Mirror.DefaultRegistry}, n.dht, n.gossip)
+		Plaintext: n.cfg.Exchange.DataPlaintext, Limits: n.limits, SpoolDir: n.cfg.DataDir, Seal: n.files.Seal,
+	}, n.host, n.store, exchangeOrigin{n.origin, n.cfg.Mirror.DefaultRegistry, n.files}, n.dht, n.gossip)
 	if err != nil {
 		return err
 	}
+	n.files.Use(n.exchange)
 	n.store.OnEvict(func(d digest.Digest) { n.dht.Withdraw(d) })
 	return nil
 }
@@ -320,7 +328,7 @@ func (n *node) openFronts() error {
 	if err := n.openProxy(); err != nil {
 		return err
 	}
-	n.mirrorServer = mirror.NewServer(n.proxy)
+	n.mirrorServer = mirror.NewServer(n.withGateway(n.proxy))
 	n.mirrorServer.ConnState = n.answering.state
 	return n.openAdmin()
 }

@@ -39,23 +39,29 @@ func (n *node) openProxy() (err error) {
 
 // dialForClient implements proxy.Dialer. The node's own ports are never reached, by whatever name.
 func (n *node) dialForClient(ctx context.Context, address string, named bool) (net.Conn, error) {
-	local, err := localAddrs()
-	if err != nil {
-		return nil, err
-	}
 	d := net.Dialer{Timeout: dialTimeout, Control: func(network, address string, c syscall.RawConn) error {
-		to, err := netip.ParseAddrPort(address)
-		switch {
-		case err != nil:
+		if err := n.notOwn(network, address, c); err != nil || named {
 			return err
-		case slices.Contains(n.ownPorts(), to.Port()) && origin.OwnAddress(to.Addr(), local):
-			return fmt.Errorf("%s is this node itself: no proxy leads there", address)
-		case named:
-			return nil
 		}
 		return origin.GuardClient(network, address, c)
 	}}
 	return d.DialContext(ctx, "tcp", address)
+}
+
+// notOwn is a dialer's Control that refuses this node's own ports.
+func (n *node) notOwn(_, address string, _ syscall.RawConn) error {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return err
+	}
+	local, err := localAddrs()
+	if err != nil {
+		return err
+	}
+	if slices.Contains(n.ownPorts(), to.Port()) && origin.OwnAddress(to.Addr(), local) {
+		return fmt.Errorf("%s is this node itself: no proxy leads there", address)
+	}
+	return nil
 }
 
 // ownPorts are the TCP ports that this node listens on.

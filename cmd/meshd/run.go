@@ -46,6 +46,9 @@ type runCommand struct {
 	Stale        time.Duration `env:"MESHD_STALE" default:"${stale}" placeholder:"DURATION" help:"While a registry is away, serve what it allowed anybody this long ago at most, tags included; 0s for never (default ${default})."`
 	StalePrivate time.Duration `env:"MESHD_STALE_PRIVATE" default:"${stale_private}" placeholder:"DURATION" help:"The same for what needed credentials, to the same credentials (default ${default})."`
 
+	FilesAllow   []node.FileHost `env:"MESHD_FILES_ALLOW" sep:";" placeholder:"HOST[:PORT]" help:"Hosts whose files (meshd get) seeds read for others: list them on seeds and on those who ask; *.DOMAIN for all below, * for all; may be repeated."`
+	GatewayAllow []node.FileHost `env:"MESHD_GATEWAY_ALLOW" sep:";" placeholder:"HOST[:PORT]" help:"Hosts whose files anybody on this host gets at /mesh/URL on the mirror address; may be repeated (default: none, and no such path)."`
+
 	CacheSize     node.Bytes `env:"MESHD_CACHE_SIZE" default:"${cache_size}" placeholder:"SIZE" help:"Disk space for blobs, 0 for no limit (default ${default}). A larger blob is not served."`
 	CacheLow      node.Bytes `env:"MESHD_CACHE_LOW" default:"${cache_low}" placeholder:"SIZE" help:"When the cache is full, blobs make way until so much is left (default: nine tenths of --cache-size)."`
 	MinFree       node.Bytes `env:"MESHD_MIN_FREE" default:"${min_free}" placeholder:"SIZE" help:"Free disk space that is left to others (default ${default})."`
@@ -107,6 +110,7 @@ func (r *runCommand) config() node.Config {
 	c.Store.CacheSize, c.Store.CacheLow = r.CacheSize, r.CacheLow
 	c.Store.MinFree, c.Store.FreeTarget = r.MinFree, r.FreeTarget
 	c.Store.ScrubRate = r.ScrubRate
+	c.Files = node.FilesConfig{Allow: r.FilesAllow, Gateway: r.GatewayAllow}
 	return c
 }
 

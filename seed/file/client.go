@@ -20,8 +20,6 @@ const maxRedirects = 10
 type Config struct {
 	// Control sees each address before it is connected to, after name resolution; nil lets all through.
 	Control func(network, address string, c syscall.RawConn) error
-	// Pace waits until n more bytes may be read; nil: no limit.
-	Pace func(ctx context.Context, n int) error
 	// RootCAs are trusted for https; nil: the system's.
 	RootCAs *x509.CertPool
 	// DialTimeout bounds the way to a connection, TLS included. Default 10 s.

@@ -444,15 +444,6 @@ func TestSilenceEnds(t *testing.T) {
 	}
 }
 
-func TestPace(t *testing.T) {
-	s := newSite(t, 1<<20)
-	var paced atomic.Int64
-	c := newClient(t, Config{Pace: func(_ context.Context, n int) error { paced.Add(int64(n)); return nil }})
-	if _, _, err := s.read(t, c, 0, -1); err != nil || paced.Load() != 1<<20 {
-		t.Errorf("%d bytes paced, %v", paced.Load(), err)
-	}
-}
-
 func TestIdentity(t *testing.T) {
 	key := []byte("k")
 	v := Version{ETag: `"a"`, Size: 1}

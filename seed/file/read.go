@@ -25,7 +25,6 @@ type Body struct {
 	at     *url.URL
 	body   io.ReadCloser
 	left   int64 // bytes still promised; -1 unknown
-	pace   func(ctx context.Context, n int) error
 	idle   time.Duration
 	timer  *time.Timer
 	late   atomic.Bool
@@ -46,7 +45,7 @@ func (c *Client) Read(ctx context.Context, r Request, v Version, off, n int64) (
 		cancel()
 		return nil, err
 	}
-	b := &Body{ctx: ctx, cancel: cancel, at: at, body: resp.Body, pace: c.cfg.Pace, idle: c.cfg.IdleTimeout}
+	b := &Body{ctx: ctx, cancel: cancel, at: at, body: resp.Body, idle: c.cfg.IdleTimeout}
 	b.timer = time.AfterFunc(time.Hour, func() { b.late.Store(true); cancel() })
 	b.timer.Stop()
 	if err := b.begin(resp, v, off, n, ranged); err != nil {
@@ -96,24 +95,17 @@ func (b *Body) begin(resp *http.Response, v Version, off, n int64, ranged bool) 
 	return nil
 }
 
-// Read implements io.Reader, at the pace of the client's limit.
+// Read implements io.Reader.
 func (b *Body) Read(p []byte) (int, error) {
-	const most = 256 << 10
 	if len(p) == 0 {
 		return 0, nil
 	}
-	p = p[:min(len(p), most)]
 	b.timer.Reset(b.idle)
 	n, err := b.body.Read(p)
 	b.timer.Stop()
 	if n > 0 && b.left >= 0 {
 		if b.left -= int64(n); b.left < 0 {
 			return 0, b.fail(fmt.Errorf("%w: more bytes than promised", ErrInvalid))
-		}
-	}
-	if n > 0 && b.pace != nil {
-		if perr := b.pace(b.ctx, n); perr != nil && err == nil {
-			err = perr
 		}
 	}
 	switch {
