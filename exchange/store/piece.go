@@ -68,6 +68,9 @@ func copyRange(w io.Writer, r io.ReaderAt, off, n int64) error {
 	return nil
 }
 
+// sumOf returns the SHA-256 of a piece in memory.
+func sumOf(piece []byte) Hash { return sha256.Sum256(piece) }
+
 // hashRange returns the SHA-256 of n bytes of r from off.
 func hashRange(r io.ReaderAt, off, n int64) (sum Hash, err error) {
 	h := sha256.New()
