@@ -28,6 +28,9 @@ type Want struct {
 	// Authorization that is all; the name stays.
 	Private bool
 	Class   swarm.Class
+	// Granted says that the origin has said yes to whoever asks, so that what lies on the store's shelf may be served by
+	// this name from now on.
+	Granted bool
 	// Off and End are the bytes that are wanted, or wanted first, of which Open waits for some; an End of 0 is the end.
 	// A reader of such a part may have the blob's last piece, by whose word it came, while others are missing.
 	Off, End int64
@@ -88,6 +91,12 @@ func (x *Exchange) Open(ctx context.Context, w Want) (*Handle, error) {
 		}
 		w.Digest = id
 		if h, err := x.openComplete(id); !errors.Is(err, store.ErrNotFound) {
+			return h, err
+		}
+	}
+	if w.Granted && x.store.Adopt(w.Digest) == nil {
+		x.announce(announcement{digest: w.Digest, holding: true, global: x.cfg.Seed})
+		if h, err := x.openComplete(w.Digest); !errors.Is(err, store.ErrNotFound) {
 			return h, err
 		}
 	}

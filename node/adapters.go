@@ -30,7 +30,7 @@ type meshBlobs struct {
 func (b meshBlobs) Open(ctx context.Context, w mirror.BlobWant) (mirror.Blob, error) {
 	want := exchange.Want{
 		Digest: w.Digest, Size: w.Size, Authorization: w.Authorization, Class: swarm.Foreground,
-		Origin: swarm.OriginRef{Registry: w.Registry, Repository: w.Repository},
+		Origin: swarm.OriginRef{Registry: w.Registry, Repository: w.Repository}, Granted: true,
 	}
 	if w.Len > 0 {
 		want.Off, want.End = w.Off, w.Off+w.Len

@@ -191,6 +191,9 @@ type StoreConfig struct {
 	// FreeTarget is how much is free when blobs have made way because of MinFree. Default 0: half as much again.
 	// Flag --free-target.
 	FreeTarget Bytes
+	// ContainerdContent is containerd's content store (/var/lib/containerd/io.containerd.content.v1.content): layers that lie
+	// there are served from there and not kept twice. Default "": none. Flag --containerd-content.
+	ContainerdContent string
 	// ScrubRate is how many bytes a second are read to find what has rotted on disk, every blob once a week; 0 = none.
 	// Default 8 MiB/s. Flag --scrub-rate.
 	ScrubRate Rate
@@ -199,7 +202,7 @@ type StoreConfig struct {
 // store is the configuration of package store.
 func (c StoreConfig) store(dir string) store.Config {
 	out := store.Config{
-		Dir: dir, Capacity: int64(c.CacheSize), LowWater: int64(c.CacheLow), MinFree: int64(c.MinFree),
+		Dir: dir, Shelf: c.ContainerdContent, Capacity: int64(c.CacheSize), LowWater: int64(c.CacheLow), MinFree: int64(c.MinFree),
 		FreeTarget: int64(c.FreeTarget), ScrubRate: int64(c.ScrubRate),
 		PieceSize: func(size int64) int64 { return swarm.LayoutOf(size).PieceSize },
 	}
@@ -216,6 +219,9 @@ func (c StoreConfig) store(dir string) store.Config {
 func (c StoreConfig) validate(bad func(flag, format string, args ...any)) {
 	if c.CacheLow > c.CacheSize {
 		bad("cache-low", "%s is more than the --cache-size of %s", c.CacheLow, c.CacheSize)
+	}
+	if c.ContainerdContent != "" && !filepath.IsAbs(c.ContainerdContent) {
+		bad("containerd-content", "%q is not an absolute path", c.ContainerdContent)
 	}
 	if c.FreeTarget != 0 && c.FreeTarget < c.MinFree {
 		bad("free-target", "%s is less than the --min-free of %s", c.FreeTarget, c.MinFree)

@@ -58,6 +58,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"low without high", func(c *Config) { c.Store.CacheSize, c.Store.CacheLow = 0, 1 }, "--cache-low"},
 		{"no bound", func(c *Config) { c.Store.CacheSize = 0 }, ""},
 		{"target below least", func(c *Config) { c.Store.FreeTarget = 1 << 20 }, "--free-target"},
+		{"content store", func(c *Config) { c.Store.ContainerdContent = "content" }, "--containerd-content"},
 		{"negative scrub", func(c *Config) { c.Store.ScrubRate = -1 }, "--scrub-rate"},
 		{"negative limit", func(c *Config) { c.Exchange.UploadLimit = -1 }, "--upload-limit"},
 	} {

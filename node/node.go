@@ -221,7 +221,7 @@ func (n *node) closeSockets() error {
 func (n *node) openStore() (err error) {
 	n.store, err = store.Open(n.cfg.Store.store(n.path(BlobDir)))
 	if err != nil {
-		return fmt.Errorf("open the store: %w", err)
+		return fmt.Errorf("open the store (--data-dir, --containerd-content): %w", err)
 	}
 	n.closeLater(n.store.Close)
 	return nil

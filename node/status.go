@@ -65,6 +65,7 @@ type StoreStatus struct {
 	Bytes    int64 `json:"bytes"`
 	Capacity int64 `json:"capacity"` // bytes, 0 = no limit
 	Pinned   int64 `json:"pinned"`   // bytes that pins hold
+	Shelved  int64 `json:"shelved"`  // bytes of blobs served from containerd's content store, not in bytes
 	Blobs    int   `json:"blobs"`    // complete
 	Partials int   `json:"partials"` // arriving or left by an earlier run
 
@@ -115,7 +116,7 @@ func (n *node) status() Status {
 		Peers: n.topology.Connected(), Members: len(n.topology.Members()), Addrs: []string{},
 		Uptime: time.Since(n.started).Seconds(),
 		Status: n.exchange.Status(),
-		Store:  StoreStatus{Bytes: u.Bytes, Capacity: u.Capacity, Pinned: u.Pinned, Blobs: u.Blobs, Partials: u.Partials},
+		Store:  StoreStatus{Bytes: u.Bytes, Capacity: u.Capacity, Pinned: u.Pinned, Shelved: u.Shelved, Blobs: u.Blobs, Partials: u.Partials},
 	}
 	s.Store.Scrub = n.scrubStatus()
 	s.DHT = DHTStatus(n.dht.Stats())

@@ -58,6 +58,8 @@ type runCommand struct {
 	UploadLimit   node.Rate  `env:"MESHD_UPLOAD_LIMIT" default:"${upload_limit}" placeholder:"RATE" help:"Most bytes a second out to peers; 0 for no limit."`
 	OriginLimit   node.Rate  `env:"MESHD_ORIGIN_LIMIT" default:"${origin_limit}" placeholder:"RATE" help:"Most bytes a second from all registries; 0 for no limit."`
 
+	ContainerdContent string `env:"MESHD_CONTAINERD_CONTENT" placeholder:"DIR" help:"containerd's content store (/var/lib/containerd/io.containerd.content.v1.content): layers that lie there are served from there and not kept twice."`
+
 	LogLevel string `env:"MESHD_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"debug, info, warn or error (default ${default})."`
 }
 
@@ -109,7 +111,7 @@ func (r *runCommand) config() node.Config {
 	c.Proxy.Rules = r.ProxyRule
 	c.Store.CacheSize, c.Store.CacheLow = r.CacheSize, r.CacheLow
 	c.Store.MinFree, c.Store.FreeTarget = r.MinFree, r.FreeTarget
-	c.Store.ScrubRate = r.ScrubRate
+	c.Store.ScrubRate, c.Store.ContainerdContent = r.ScrubRate, r.ContainerdContent
 	c.Files = node.FilesConfig{Allow: r.FilesAllow, Gateway: r.GatewayAllow}
 	return c
 }

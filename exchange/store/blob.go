@@ -60,7 +60,7 @@ func (s *Store) unref(e *entry) {
 
 // openBlob opens the file of an entry that is in use.
 func (s *Store) openBlob(e *entry) (*Blob, error) {
-	f, err := os.Open(s.paths.blob(e.digest))
+	f, err := os.Open(s.dataOf(e))
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			s.lose(e, err)
@@ -193,7 +193,7 @@ func (b *Blob) OpenFile() (*os.File, error) {
 	if b.closed.Load() {
 		return nil, fmt.Errorf("store: open %s: %w", b.e.digest, ErrClosed)
 	}
-	f, err := reopen(b.f, b.s.paths.blob(b.e.digest))
+	f, err := reopen(b.f, b.s.dataOf(b.e))
 	if err == nil && b.ledger.isRotten() {
 		_ = f.Close()
 		err = ErrNotFound

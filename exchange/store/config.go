@@ -25,6 +25,8 @@ const (
 type Config struct {
 	// Dir is the store's own directory. It is made if absent.
 	Dir string
+	// Shelf is a Layout that others keep, such as containerd's content store, whose blobs are served from there. "": none.
+	Shelf string
 	// Capacity bounds the bytes of all blobs, arriving ones included. 0: no bound but the disk.
 	Capacity int64
 	// LowWater is how many bytes are left when blobs were evicted because of Capacity, if that many are unused: so that not

@@ -5,7 +5,7 @@
 // One directory, under an exclusive lock, with this layout (ALG is sha256 or sha512):
 //
 //	lock                       held (flock) while a Store is open; names the owner's pid
-//	blobs/ALG/HEX              a complete blob, byte for byte
+//	blobs/ALG/HEX              a complete blob, byte for byte; absent if it lies on the shelf
 //	blobs/ALG/HEX.meta         its sidecar: piece size, piece hashes, media type; its mtime is the last use
 //	partial/ALG/HEX            an arriving blob, already at its full length
 //	partial/ALG/HEX.journal    which of its pieces have been written, with hash and proof
@@ -61,6 +61,12 @@
 // Config.PartialTTL, then whatever was used least recently. A blob that is in use (an open Blob), a live Partial, what
 // a Pin lists, or anything at all when even that would not suffice, is never deleted: ErrNoSpace. Blocks are allocated by
 // Begin where the file system can, so that a disk that fills up later does not fail a pull half-way.
+//
+// # Backends
+//
+// Backend and Keeper are where complete blobs may lie besides: a Store is one (Local), a Layout of files that others keep is
+// one that is only read, and package storetest has one in memory and the kit that all of them pass. Config.Shelf is a
+// Layout whose blobs are served in place (shelf.go).
 //
 // # Concurrency
 //

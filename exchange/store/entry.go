@@ -25,6 +25,7 @@ type entry struct {
 	layout    layout
 	mediaType string
 	state     state
+	shelved   bool      // its bytes lie on the shelf (shelf.go), not in blobs/; it has no room here then
 	refs      int       // open Blobs
 	partial   *Partial  // not closed yet; may be committed already
 	used      time.Time // for LRU
@@ -83,6 +84,7 @@ type Info struct {
 type Usage struct {
 	Bytes    int64 // of all blobs, arriving ones at their full size
 	Capacity int64 // 0: no bound
+	Shelved  int64 // of blobs that lie on the shelf, not in Bytes
 	Pinned   int64 // of Bytes
 	Blobs    int   // complete ones
 	Partials int   // all others

@@ -98,7 +98,11 @@ func (s *Store) recoverBlobs(a digest.Algorithm) error {
 			continue
 		}
 		base, isMeta := strings.CutSuffix(name, metaExt)
-		if _, ok := files[base]; strings.HasSuffix(name, tempExt) || isMeta && !ok {
+		_, ok := files[base]
+		if isMeta && !ok && s.recoverShelved(digest.NewDigestFromEncoded(a, base), info) {
+			continue
+		}
+		if strings.HasSuffix(name, tempExt) || isMeta && !ok {
 			s.remove(filepath.Join(dir, name))
 		}
 	}
@@ -138,7 +142,7 @@ func (s *Store) recoverBlob(d digest.Digest, info, meta fs.FileInfo) {
 
 // rehash computes the ledger of a blob now.
 func (s *Store) rehash(e *entry) error {
-	f, err := os.Open(s.paths.blob(e.digest))
+	f, err := os.Open(s.dataOf(e))
 	if err != nil {
 		return err
 	}

@@ -92,7 +92,7 @@ func (s *Store) evictable() []*entry {
 	}
 	var out []*entry
 	for _, e := range s.entries {
-		if e.idle() && !s.isPinned(e.digest) {
+		if e.idle() && !e.shelved && !s.isPinned(e.digest) {
 			out = append(out, e)
 		}
 	}
@@ -107,6 +107,11 @@ func (s *Store) evictable() []*entry {
 // replaces it. Store.mu must be held.
 func (s *Store) detach(e *entry, out *leaving) {
 	delete(s.entries, e.digest)
+	if e.shelved {
+		out.blobs = append(out.blobs, e.digest)
+		s.remove(s.paths.meta(e.digest))
+		return
+	}
 	s.bytes -= e.layout.size
 	s.promised -= e.promised
 	e.promised = 0
@@ -115,14 +120,19 @@ func (s *Store) detach(e *entry, out *leaving) {
 		data, aside = s.paths.blob(e.digest), s.paths.meta(e.digest)
 		out.blobs = append(out.blobs, e.digest)
 	}
+	s.discard(data, out)
+	s.remove(aside)
+}
+
+// discard moves a file to the trash, from where out has it erased. Store.mu must be held.
+func (s *Store) discard(name string, out *leaving) {
 	s.trashed++
 	trash := filepath.Join(s.paths.trash(), strconv.FormatUint(s.trashed, 10))
 	out.files = append(out.files, trash)
-	if err := s.disk.Rename(data, trash); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		log.Warnw("blob not moved to trash", "blob", e.digest, "err", err)
-		s.remove(data)
+	if err := s.disk.Rename(name, trash); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		log.Warnw("blob not moved to trash", "file", name, "err", err)
+		s.remove(name)
 	}
-	s.remove(aside)
 }
 
 // erase unlinks what left.

@@ -355,10 +355,19 @@ func TestLowWater(t *testing.T) {
 	p.Close()
 }
 
+// fillingDisk is a fullDisk that others write to meanwhile.
+type fillingDisk struct {
+	osDisk
+	free atomic.Int64
+}
+
+func (d *fillingDisk) Free(string) (int64, int64, error) { return d.free.Load(), 100 << 20, nil }
+
 // Others fill the disk: what is unused makes way within a minute, up to the free target, whoever pulls or not.
 func TestOthersFillTheDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		disk := &fullDisk{free: 100 * kib}
+		disk := &fillingDisk{}
+		disk.free.Store(100 * kib)
 		cfg := testConfig(t.TempDir())
 		cfg.MinFree, cfg.FreeTarget = 20*kib, 35*kib
 		s, err := open(cfg, disk)
@@ -382,14 +391,14 @@ func TestOthersFillTheDisk(t *testing.T) {
 			t.Errorf("kept %v with room left", got)
 		}
 		synctest.Wait()
-		disk.free = 10 * kib
+		disk.free.Store(10 * kib)
 		time.Sleep(roomEvery + time.Second)
 		synctest.Wait()
 		if got := has(s, 10*kib, 6); !slices.Equal(got, []int{1, 5, 6}) || left.Load() != 3 {
 			t.Errorf("kept %v, told of %d", got, left.Load())
 		}
 		synctest.Wait()
-		disk.free = 0 // and nothing more can be done than to let go of all that is unused
+		disk.free.Store(0) // and nothing more can be done than to let go of all that is unused
 		time.Sleep(roomEvery + time.Second)
 		synctest.Wait()
 		if got := has(s, 10*kib, 6); !slices.Equal(got, []int{1}) {

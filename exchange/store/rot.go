@@ -9,7 +9,7 @@ func (s *Store) rot(e *entry, l *ledger, why error) {
 	s.rotting.Lock()
 	defer s.rotting.Unlock()
 	d := e.digest
-	if len(l.hashes) < 2 {
+	if len(l.hashes) < 2 || e.shelved {
 		s.lose(e, why)
 		return
 	}

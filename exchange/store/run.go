@@ -24,6 +24,7 @@ func (s *Store) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+			s.keepShelf()
 			s.shrink()
 		}
 	}

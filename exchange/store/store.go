@@ -30,6 +30,7 @@ type Store struct {
 	// opened is when Open returned.
 	opened time.Time
 	lock   io.Closer
+	shelf  *Layout // nil: none
 	// strict: a layout that Config.PieceSize would not choose is computed again.
 	strict bool
 	// hashing bounds the goroutines that hash, over all blobs.
@@ -39,6 +40,8 @@ type Store struct {
 	room sync.Mutex
 	// pinning serialises changes of the pins, from the look at them to the file. Taken before mu.
 	pinning sync.Mutex
+	// adopting serialises Adopt: who comes second finds the blob complete. Taken before room and mu.
+	adopting sync.Mutex
 	// rotting serialises rot: several readers of a blob may find it at once. Taken before mu.
 	rotting sync.Mutex
 	// ops counts calls that Close waits for; they start under mu while closed is false.
@@ -73,6 +76,13 @@ func open(cfg Config, d disk) (*Store, error) {
 	}
 	if err := s.makeDirs(); err != nil {
 		return nil, fmt.Errorf("store: open: %w", err)
+	}
+	if cfg.Shelf != "" {
+		shelf, err := OpenLayout(cfg.Shelf)
+		if err != nil {
+			return nil, fmt.Errorf("store: %w", err)
+		}
+		s.shelf = shelf
 	}
 	lock, err := acquire(s.paths.lock())
 	if err != nil {
@@ -179,6 +189,9 @@ func (s *Store) Usage() Usage {
 	for _, e := range s.entries {
 		if s.isPinned(e.digest) {
 			u.Pinned += e.layout.size
+		}
+		if e.shelved {
+			u.Shelved += e.layout.size
 		}
 		if e.state == stateComplete {
 			u.Blobs++
