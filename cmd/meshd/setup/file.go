@@ -13,12 +13,22 @@ import (
 // maxFile bounds what is read of a configuration file.
 const maxFile = 1 << 20
 
-// read returns a file's bytes, nil if it is not there.
+// read returns a file's bytes, nil if it is not there. Links are followed; what is no file (a pipe would never end), and
+// a link that leads nowhere, are somebody's doing and left to them.
 func read(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if to, err := os.Readlink(path); err == nil {
+			return nil, fmt.Errorf("%s: it is a link to %s, which is not there: %w", path, to, errByHand)
+		}
 		return nil, nil
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s: it is no file: %w", path, errByHand)
 	}
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
