@@ -125,6 +125,35 @@ func TestMalformedRequests(t *testing.T) {
 	}
 }
 
+// Registries that nobody configured are not reached on this machine or its link, however that is spelled, and the answer
+// says how to allow it. No proxy request leads there either.
+func TestNothingInsideIsReached(t *testing.T) {
+	m := newMesh(t, nodeSpec{"east", true})
+	n := m.nodes[0]
+	for _, host := range []string{
+		"localhost:65002", n.admin(), n.mirror(), "127.0.0.1:65003", "169.254.169.254", "[::1]:65002", "[::ffff:127.0.0.1]:65002",
+		"0.0.0.0:65002", "100.100.100.200", "[64:ff9b::a9fe:a9fe]:80",
+	} {
+		for _, path := range []string{"/v2/" + host + "/x/manifests/latest", "/v2/x/tags/list?ns=" + host} {
+			status, _, body, err := getRaw(n.mirror(), path)
+			must(t, err)
+			if status != http.StatusBadGateway || !strings.Contains(body, "refused to go there") || !strings.Contains(body, "name the registry") {
+				t.Errorf("%s: %d %s", path, status, body)
+			}
+		}
+	}
+	for _, request := range []string{
+		"CONNECT " + n.admin(), "CONNECT 127.0.0.1:443", "CONNECT 169.254.169.254:443", "CONNECT [::ffff:127.0.0.1]:443", "CONNECT localhost:443",
+		"GET http://" + n.admin() + "/v1/status", "GET http://169.254.169.254/latest/meta-data/", "GET http://localhost/", "GET http://0.0.0.0/",
+	} {
+		status, _, body, err := raw(n.mirror(), request+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		must(t, err)
+		if status != http.StatusForbidden && status != http.StatusBadGateway || !strings.HasPrefix(body, "meshd: ") {
+			t.Errorf("%s: %d %s", request, status, body)
+		}
+	}
+}
+
 // A syntactically bad Range is ignored (RFC 9110) or refused; a good one gives these bytes.
 func TestRanges(t *testing.T) {
 	m := newMesh(t, nodeSpec{"east", true})

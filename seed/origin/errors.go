@@ -125,12 +125,15 @@ func (e *Error) Is(target error) bool {
 }
 
 // HTTP returns the error as an answer to a client: the registry's own refusals as they were, with their
-// challenge and Retry-After; everything else as 502 or 504, with no body, for the caller to fill.
+// challenge and Retry-After; everything else as 502 or 504, with no body, for the caller to fill, unless it is
+// ErrRefused: that body says what would allow it.
 func (e *Error) HTTP() (status int, header http.Header, body []byte) {
 	header = make(http.Header)
 	switch {
 	case errors.Is(e, ErrReference):
 		return http.StatusBadRequest, header, nil
+	case errors.Is(e, ErrRefused):
+		return http.StatusBadGateway, header, e.refusalBody()
 	case errors.Is(e, ErrTimeout):
 		return http.StatusGatewayTimeout, header, nil
 	case e.Err == nil && e.Status == http.StatusNotImplemented:
@@ -148,6 +151,12 @@ func (e *Error) HTTP() (status int, header http.Header, body []byte) {
 		header.Set("Content-Type", e.ContentType)
 	}
 	return e.Status, header, e.Body
+}
+
+// refusalBody is an OCI error body that says why nobody was asked.
+func (e *Error) refusalBody() []byte {
+	body, _ := json.Marshal(map[string][]Code{"errors": {{Code: "UNAVAILABLE", Message: e.Registry + ": " + e.Err.Error()}}}) // strings always marshal
+	return append(body, '\n')
 }
 
 // answerError makes the error of an answer that is neither 2xx nor 304. It consumes and closes the body, to
