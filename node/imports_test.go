@@ -28,6 +28,7 @@ var allowed = map[string][]string{
 	"seed":                     {"exchange", "exchange/store"},
 	"seed/origin":              {},
 	"seed/file":                {"seed/origin"},
+	"seed/preheat":             {"exchange/swarm", "exchange/wire"},
 	"dht":                      {},
 	"dht/gossip":               {},
 	"exchange":                 {"exchange/pace", "exchange/swarm", "exchange/wire", "exchange/store"},
