@@ -22,6 +22,9 @@ type Want struct {
 	// store.Scoped gives it, and only nodes whose clients want it too, with credentials of their own, read it from
 	// the origin. A public copy that is complete here serves as well. The header stays in memory until the fetch ends.
 	Authorization string
+	// FromPeers: the blob is a private one of Origin.Registry and goes by that name, but this node has no credentials for
+	// it and gets it from peers only.
+	FromPeers bool
 	// File says that Digest is a name that store.File made, or the digest of a file: Origin is where its URL is known.
 	File bool
 	// Private keeps seeds out of it: only nodes whose clients want the blob too read it from the origin. Without
@@ -40,6 +43,9 @@ type Want struct {
 
 // part reports whether less than the whole is wanted.
 func (w Want) part() bool { return w.Off > 0 || w.End > 0 }
+
+// scoped reports whether the blob goes by its private name.
+func (w Want) scoped() bool { return w.FromPeers || w.Authorization != "" }
 
 // end is End as the core has it.
 func (w Want) end() int64 {
@@ -68,6 +74,21 @@ type Handle struct {
 // digest (store.ErrUnsupported). The name of a private blob is no digest that a caller may ask for, and that of a file only
 // one that says so: names that clients bring never open them.
 func (x *Exchange) Open(ctx context.Context, w Want) (*Handle, error) {
+	h, err := x.enter(w)
+	if err != nil || h.s == nil {
+		return h, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, x.cfg.OpenTimeout, fmt.Errorf("%w in %v", ErrNoProvider, x.cfg.OpenTimeout))
+	defer cancel()
+	if err := h.await(ctx); err != nil {
+		_ = h.Close()
+		return nil, fmt.Errorf("open %s: %w", w.Digest, err)
+	}
+	return h, nil
+}
+
+// enter finds a blob on disk, or joins or begins its fetch.
+func (x *Exchange) enter(w Want) (*Handle, error) {
 	if err := w.Digest.Validate(); err != nil {
 		return nil, fmt.Errorf("open %q: %w: %w", w.Digest, ErrInvalidDigest, err)
 	}
@@ -84,7 +105,7 @@ func (x *Exchange) Open(ctx context.Context, w Want) (*Handle, error) {
 		return h, err
 	}
 	name := w.Digest
-	if w.Authorization != "" {
+	if w.scoped() {
 		id, err := store.Scoped(w.Origin.Registry, w.Digest)
 		if err != nil {
 			return nil, fmt.Errorf("open %s: %w", w.Digest, err)
@@ -93,6 +114,9 @@ func (x *Exchange) Open(ctx context.Context, w Want) (*Handle, error) {
 		if h, err := x.openComplete(id); !errors.Is(err, store.ErrNotFound) {
 			return h, err
 		}
+		if w.Authorization == "" {
+			w.Origin = swarm.OriginRef{}
+		}
 	}
 	if w.Granted && x.store.Adopt(w.Digest) == nil {
 		x.announce(announcement{digest: w.Digest, holding: true, global: x.cfg.Seed})
@@ -100,17 +124,8 @@ func (x *Exchange) Open(ctx context.Context, w Want) (*Handle, error) {
 			return h, err
 		}
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, x.cfg.OpenTimeout, fmt.Errorf("%w in %v", ErrNoProvider, x.cfg.OpenTimeout))
-	defer cancel()
 	h, err := x.join(w)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", name, err)
-	}
-	if h.s == nil {
-		return h, nil
-	}
-	if err := h.await(ctx); err != nil {
-		_ = h.Close()
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
 	return h, nil
@@ -181,7 +196,7 @@ func (x *Exchange) join(w Want) (*Handle, error) {
 	s.mu.Unlock()
 	x.post(swarm.Wanted{
 		Digest: w.Digest, Size: max(w.Size, -1), Origin: w.Origin, Class: w.Class,
-		Private: w.Private || w.Authorization != "", Sparse: w.Sparse,
+		Private: w.Private || w.scoped(), Sparse: w.Sparse,
 	})
 	x.post(swarm.Reading{Digest: w.Digest, Reader: h.waiter, Off: w.Off, End: w.end()})
 	return h, nil

@@ -193,6 +193,8 @@ func (h *host) recordEvent(ev swarm.Event) {
 		at("Reading").blob(e.Digest).num("off", e.Off).end()
 	case swarm.ReadClosed:
 		at("ReadClosed").blob(e.Digest).end()
+	case swarm.Unwanted:
+		at("Unwanted").blob(e.Digest).end()
 	case swarm.Held:
 		at("Held").blob(e.Digest).num("size", e.Size).num("count", int64(e.Have.Count())).end()
 	case swarm.OpenFailed:

@@ -104,6 +104,8 @@ func (c *Core) step(ev Event) {
 		c.reading(e)
 	case ReadClosed:
 		c.readClosed(e)
+	case Unwanted:
+		c.unwanted(e)
 	case Held:
 		c.stored(e)
 	case OpenFailed:

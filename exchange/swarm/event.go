@@ -95,6 +95,9 @@ type (
 		Digest digest.Digest
 		Reader uint64
 	}
+	// Unwanted says that a background want was withdrawn. The session ends if nobody else has an interest in it: no local
+	// reader, no client that left a moment ago, no peer that asked this node as a seed.
+	Unwanted struct{ Digest digest.Digest }
 	// Held says what the local store holds: the answer to OpenBlob, and told before the first message about
 	// a blob that the store has.
 	Held struct {
@@ -195,6 +198,7 @@ func (Received) event()       {}
 func (Wanted) event()         {}
 func (Reading) event()        {}
 func (ReadClosed) event()     {}
+func (Unwanted) event()       {}
 func (Held) event()           {}
 func (OpenFailed) event()     {}
 func (Dropped) event()        {}

@@ -103,6 +103,9 @@ func (h *hostile) event() swarm.Event {
 	case 4:
 		return swarm.Reading{Digest: h.blob(), Reader: h.rng.Uint64N(3), Off: h.rng.Int64N(30<<20) - 9, End: h.size()}
 	case 5:
+		if h.rng.IntN(8) == 0 {
+			return swarm.Unwanted{Digest: h.blob()}
+		}
 		return swarm.ReadClosed{Digest: h.blob(), Reader: h.rng.Uint64N(3)}
 	case 6, 7:
 		d, n := h.blob(), h.rng.IntN(60)

@@ -303,6 +303,10 @@ func (w *world) read() {
 		w.step(ReadClosed{Digest: d.digest, Reader: uint64(w.pick("reader", 2))})
 		return
 	}
+	if w.coin("unwanted", 8) {
+		w.step(Unwanted{Digest: d.digest})
+		return
+	}
 	end := int64(-1)
 	off := int64(w.pick("off", 40)) << 20
 	if w.coin("range", 2) {

@@ -264,6 +264,14 @@ func (c *Core) readClosed(e ReadClosed) {
 	}
 }
 
+// unwanted ends a background session that nothing else keeps: a client's is left to Config.Linger.
+func (c *Core) unwanted(e Unwanted) {
+	b := c.blobs[e.Digest]
+	if b != nil && b.want && b.phase == fetching && b.class == Background && !b.relayed && len(b.readers) == 0 {
+		c.giveUp(b, GaveUpAbandoned)
+	}
+}
+
 // stored handles what the local store holds.
 func (c *Core) stored(e Held) {
 	b := c.blob(e.Digest)
@@ -279,6 +287,7 @@ func (c *Core) stored(e Held) {
 	b.opening, b.opened = false, true
 	for i := range b.pieces {
 		if p := PieceIndex(i); e.Have.Has(p) && !b.have.Has(p) {
+			c.cancelRequests(b, p)
 			b.have.Set(p)
 			b.missing--
 			b.news = append(b.news, p)
