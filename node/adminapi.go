@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,7 +24,7 @@ const minToken = 16
 // adminRoutes is all that the admin API answers.
 func (n *node) adminRoutes() []admin.Route {
 	metrics := promhttp.HandlerFor(newMetrics(n), promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
-	return []admin.Route{
+	return slices.Concat(n.preheatRoutes(), n.pinRoutes(), n.cacheRoutes(), []admin.Route{
 		{Method: http.MethodGet, Path: "/healthz", Handle: admin.Probe("ok", func() error { return nil })},
 		{Method: http.MethodGet, Path: "/readyz", Handle: admin.Probe("ready", n.ready)},
 		{Method: http.MethodGet, Path: "/v1/status", Handle: admin.Show(func(context.Context) any { return n.status() })},
@@ -35,7 +36,7 @@ func (n *node) adminRoutes() []admin.Route {
 		{Method: http.MethodPut, Path: "/v1/limits", Handle: n.putLimits},
 		{Method: http.MethodPost, Path: "/v1/files", Handle: n.serveFile},
 		{Method: http.MethodGet, Path: "/metrics", Handle: admin.Plain(metrics)},
-	}
+	})
 }
 
 // openAdmin makes the server of the admin API; its listener is there already.

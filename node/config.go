@@ -28,6 +28,7 @@ const (
 	ZoneFile     = "zone"         // the zone that the node has found out, one line
 	CAFile       = "ca.crt"       // certificate of the proxy's authority, PEM; there before the mirror listens
 	CAKeyFile    = "ca.key"       // its key, PEM, mode 0600
+	PreheatDir   = "preheat"      // the jobs of this node, a file each
 	TagsFile     = "tags"         // what tags named last, for a start while registries are away; JSON, mode 0600
 
 	AdminTokenFile = "admin.token" // the token that a node makes for itself when none is given, mode 0600

@@ -29,6 +29,7 @@ import (
 	"github.com/meshd-project/meshd/node/files"
 	"github.com/meshd-project/meshd/node/topology"
 	"github.com/meshd-project/meshd/seed/origin"
+	"github.com/meshd-project/meshd/seed/preheat"
 )
 
 // node is the parts of a running meshd, all made by start.
@@ -63,7 +64,9 @@ type node struct {
 	files     *files.Files
 	exchange  *exchange.Exchange
 	bootstrap *bootstrapper
+	direct    *directBlobs
 	mirror    *mirror.Mirror
+	preheat   *preheat.Manager
 	ca        *proxy.CA
 	proxy     *proxy.Proxy
 	gateway   *gateway.Handler
@@ -322,7 +325,8 @@ func (n *node) openFronts() error {
 	if err := mc.Validate(); err != nil {
 		return fmt.Errorf("mirror: %w", err)
 	}
-	n.mirror = mirror.New(mc, newDirectBlobs(settledBlobs{meshBlobs{n.exchange, n.cfg.Mirror.RangeRest}, n.settled}, n.origin, n.limits), documents{n.store}, mirrorOrigin{n.origin})
+	n.direct = newDirectBlobs(settledBlobs{meshBlobs{n.exchange, n.cfg.Mirror.RangeRest}, n.settled}, n.origin, n.limits)
+	n.mirror = mirror.New(mc, n.direct, documents{n.store}, mirrorOrigin{n.origin})
 	n.closeLater(n.mirror.Close)
 	n.mirror.Restore(readTags(n.path(TagsFile)))
 	if err := n.openProxy(); err != nil {
@@ -330,6 +334,9 @@ func (n *node) openFronts() error {
 	}
 	n.mirrorServer = mirror.NewServer(n.withGateway(n.proxy))
 	n.mirrorServer.ConnState = n.answering.state
+	if err := n.openPreheat(); err != nil {
+		return err
+	}
 	return n.openAdmin()
 }
 
@@ -369,6 +376,7 @@ func (n *node) run(ctx context.Context) error {
 	mesh.Go(watch("peers file", func() error {
 		return keepFile(meshCtx, n.path(PeersFile), peersInterval, func() []byte { return peersText(n.topology.Members()) })
 	}))
+	mesh.Go(watch("preheat", func() error { return n.preheat.Run(meshCtx) }))
 	mesh.Go(func() error { return n.comeBack(meshCtx) })
 	mesh.Go(func() error { n.findPlace(meshCtx); return nil })
 	fronts.Go(watch("proxy", n.proxy.Serve))

@@ -113,7 +113,7 @@ func parseJob(data []byte, id ID) (*job, error) {
 	case !r.State.Ended():
 		return nil, fmt.Errorf("%w: state %q", ErrInvalid, r.State)
 	}
-	j.contents = contents{digest: r.Digest, layers: r.Layers, private: r.Private}
+	j.contents = Contents{Digest: r.Digest, Layers: r.Layers, Private: r.Private}
 	for _, n := range r.Nodes {
 		t, err := n.task(len(r.Layers))
 		if err != nil {

@@ -50,7 +50,7 @@ func (r *registry) Manifest(_ context.Context, repo Repository, reference, autho
 	return d, nil
 }
 
-func (r *registry) Public(_ context.Context, repo Repository, _ digest.Digest, _ string) bool {
+func (r *registry) Public(_ context.Context, repo Repository, _ digest.Digest) bool {
 	return r.private[repo.Name] == ""
 }
 

@@ -132,7 +132,7 @@ type job struct {
 	reason   string
 	created  time.Time
 	updated  time.Time
-	contents contents
+	contents Contents
 	nodes    []*task
 	asked    bool               // somebody cancelled it
 	cancel   context.CancelFunc // nil unless running
@@ -143,7 +143,7 @@ type task struct {
 	member Member
 	state  State
 	reason string
-	layers []layerState // by the index in contents.layers
+	layers []layerState // by the index in contents.Layers
 }
 
 type layerState struct {
@@ -155,8 +155,8 @@ type layerState struct {
 // view shows a job whole. The caller holds Manager.mu.
 func (j *job) view() Job {
 	out := Job{
-		ID: j.id, Image: j.text, Digest: j.contents.digest, Platforms: j.request.Platforms, Scope: j.request.Scope, State: j.state,
-		Reason: j.reason, Private: j.contents.private, Created: j.created, Updated: j.updated, Layers: j.contents.layers,
+		ID: j.id, Image: j.text, Digest: j.contents.Digest, Platforms: j.request.Platforms, Scope: j.request.Scope, State: j.state,
+		Reason: j.reason, Private: j.contents.Private, Created: j.created, Updated: j.updated, Layers: j.contents.Layers,
 	}
 	zones := map[string]int{}
 	for _, t := range j.nodes {
@@ -164,7 +164,7 @@ func (j *job) view() Job {
 		if !ok {
 			i = len(out.Zones)
 			zones[t.member.Zone] = i
-			out.Zones = append(out.Zones, Zone{Zone: t.member.Zone, Layers: make([]int64, len(j.contents.layers))})
+			out.Zones = append(out.Zones, Zone{Zone: t.member.Zone, Layers: make([]int64, len(j.contents.Layers))})
 		}
 		z := &out.Zones[i]
 		z.Nodes++
@@ -174,13 +174,13 @@ func (j *job) view() Job {
 		case Failed, Cancelled:
 			z.Failed++
 		}
-		for k := range j.contents.layers {
-			n := t.bytes(k, j.contents.layers[k].Size)
+		for k := range j.contents.Layers {
+			n := t.bytes(k, j.contents.Layers[k].Size)
 			z.Layers[k] += n
 			out.Bytes += n
-			out.Total += max(j.contents.layers[k].Size, 0)
+			out.Total += max(j.contents.Layers[k].Size, 0)
 		}
-		out.Nodes = append(out.Nodes, t.view(j.contents.layers))
+		out.Nodes = append(out.Nodes, t.view(j.contents.Layers))
 	}
 	return out
 }

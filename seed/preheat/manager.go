@@ -11,6 +11,7 @@ import (
 
 	logging "github.com/ipfs/go-log/v2"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/opencontainers/go-digest"
 )
 
 var log = logging.Logger("meshd/preheat")
@@ -135,12 +136,9 @@ func (m *Manager) runJobs(ctx context.Context) {
 // Create queues a job and returns it as it stands; of one that is queued or running already, that one. When it returns the
 // job is on disk. Errors: ErrInvalid, ErrUnlisted, ErrBusy, ErrClosed.
 func (m *Manager) Create(r Request) (Job, error) {
-	r, err := r.normal()
+	r, err := m.check(r)
 	if err != nil {
 		return Job{}, err
-	}
-	if !m.origin.Listed(r.Image.Registry) {
-		return Job{}, fmt.Errorf("%w: %s is not in this node's configuration: start it with --registry %s=https://%s", ErrUnlisted, r.Image.Registry, r.Image.Registry, r.Image.Registry)
 	}
 	j, err := m.add(r)
 	if err != nil {
@@ -149,6 +147,15 @@ func (m *Manager) Create(r Request) (Job, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return j.view(), nil
+}
+
+// check fills in the defaults of a request and refuses what is not to be done.
+func (m *Manager) check(r Request) (Request, error) {
+	r, err := r.normal()
+	if name := r.Image.Registry; err == nil && !m.origin.Listed(name) {
+		err = fmt.Errorf("%w: %s is not in this node's configuration: start it with --registry %s=https://%s", ErrUnlisted, name, name, name)
+	}
+	return r, err
 }
 
 // add makes a job of a request, or finds the one that is the same.
@@ -221,6 +228,29 @@ func (m *Manager) List() []Job {
 	return out
 }
 
+// Holding is an image that a job of this node has put on this node.
+type Holding struct {
+	Image    string
+	Registry string
+	Digest   digest.Digest
+	Layers   []Layer
+	Private  bool
+}
+
+// Here returns the images of this node's own jobs in which it had a part itself and that succeeded, the newest first.
+func (m *Manager) Here() []Holding {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []Holding
+	for _, j := range slices.Backward(m.order) {
+		self := slices.ContainsFunc(j.nodes, func(t *task) bool { return t.member.ID == m.cfg.Self.ID && t.state == Succeeded })
+		if self {
+			out = append(out, Holding{j.text, j.request.Image.Registry, j.contents.Digest, j.contents.Layers, j.contents.Private})
+		}
+	}
+	return out
+}
+
 // Get returns a job, from its owner if that is another node. ErrNotFound if there is none, ErrAway if its owner was a
 // member a short time ago and does not answer now.
 func (m *Manager) Get(ctx context.Context, id ID) (Job, error) {
@@ -267,7 +297,7 @@ func (m *Manager) cancel(id ID) (Job, error) {
 func (m *Manager) end(j *job, s State, reason string) {
 	j.state, j.reason, j.updated, j.cancel = s, reason, time.Now().UTC(), nil
 	j.request.Authorization = ""
-	j.contents.documents = nil
+	j.contents.Documents = nil
 	if err := m.book.write(record{j.view(), j.request.Timeout}); err != nil {
 		log.Warnw("end of a preheat not kept: after a restart it is done again", "job", j.id, "err", err)
 	}

@@ -24,7 +24,7 @@ type Origin interface {
 	// credentials may not have it.
 	Manifest(ctx context.Context, r Repository, reference, authorization string) (Document, error)
 	// Public reports whether anybody may read a blob.
-	Public(ctx context.Context, r Repository, d digest.Digest, authorization string) bool
+	Public(ctx context.Context, r Repository, d digest.Digest) bool
 }
 
 // Want is a blob to be brought in.

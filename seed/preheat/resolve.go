@@ -27,12 +27,12 @@ type Layer struct {
 	Size   int64         `json:"size"` // bytes as the manifest says; -1 unknown
 }
 
-// contents is what an image is made of, for the platforms asked for.
-type contents struct {
-	digest    digest.Digest // of what the reference names
-	documents []Document    // that, and the manifests below it
-	layers    []Layer       // in the order of the manifests, each once
-	private   bool          // the registry gives them for credentials only
+// Contents is what an image is made of, for the platforms asked for.
+type Contents struct {
+	Digest    digest.Digest // of what the reference names
+	Documents []Document    // that, and the manifests below it
+	Layers    []Layer       // in the order of the manifests, each once
+	Private   bool          // the registry gives them for credentials only
 }
 
 // manifest is what is read of manifests and indexes.
@@ -50,24 +50,24 @@ type walk struct {
 	authorization string
 	platforms     []v1.Platform // none: all
 	bytes         int
-	contents
+	Contents
 }
 
 // resolve asks the registry what an image is made of.
-func resolve(ctx context.Context, o Origin, i Image, platforms []v1.Platform, authorization string) (contents, error) {
+func resolve(ctx context.Context, o Origin, i Image, platforms []v1.Platform, authorization string) (Contents, error) {
 	w := walk{origin: o, repository: i.Repository, authorization: authorization, platforms: platforms}
 	top, err := w.fetch(ctx, i.reference())
 	if err != nil {
-		return contents{}, err
+		return Contents{}, err
 	}
-	w.digest = top.Digest
+	w.Digest = top.Digest
 	if err := w.enter(ctx, top, 0); err != nil {
-		return contents{}, err
+		return Contents{}, err
 	}
-	if authorization != "" && len(w.layers) > 0 {
-		w.private = !o.Public(ctx, i.Repository, w.layers[0].Digest, authorization)
+	if authorization != "" && len(w.Layers) > 0 {
+		w.Private = !o.Public(ctx, i.Repository, w.Layers[0].Digest)
 	}
-	return w.contents, nil
+	return w.Contents, nil
 }
 
 // fetch gets a document and counts it.
@@ -76,10 +76,10 @@ func (w *walk) fetch(ctx context.Context, reference string) (Document, error) {
 	if err != nil {
 		return d, err
 	}
-	if w.bytes += len(d.Data); w.bytes > maxDocuments || len(w.documents) == maxManifests {
+	if w.bytes += len(d.Data); w.bytes > maxDocuments || len(w.Documents) == maxManifests {
 		return d, fmt.Errorf("%w: %s: more than %d manifests or %d bytes of them", ErrInvalid, w.repository, maxManifests, maxDocuments)
 	}
-	w.documents = append(w.documents, d)
+	w.Documents = append(w.Documents, d)
 	return d, nil
 }
 
@@ -106,6 +106,32 @@ func (w *walk) enter(ctx context.Context, d Document, depth int) error {
 	return nil
 }
 
+// Parts returns the blobs and the manifests that a manifest or an index names; of what is neither, none.
+func Parts(data []byte) (blobs, manifests []digest.Digest) {
+	var m manifest
+	if json.Unmarshal(data, &m) != nil {
+		return nil, nil
+	}
+	w := walk{}
+	if m.Config != nil {
+		m.Layers = append(m.Layers, *m.Config)
+	}
+	for _, desc := range append(m.Layers, m.Blobs...) {
+		if w.add(desc) != nil {
+			return nil, nil
+		}
+	}
+	for _, l := range w.Layers {
+		blobs = append(blobs, l.Digest)
+	}
+	for _, desc := range m.Manifests {
+		if d := digest.Digest(desc.Digest.String()); d.Validate() == nil && len(manifests) < maxManifests {
+			manifests = append(manifests, d)
+		}
+	}
+	return blobs, manifests
+}
+
 // add takes a blob in, unless it is there, empty, or kept elsewhere than in the registry.
 func (w *walk) add(desc v1.Descriptor) error {
 	if len(desc.URLs) > 0 || !desc.MediaType.IsDistributable() {
@@ -115,16 +141,16 @@ func (w *walk) add(desc v1.Descriptor) error {
 	if err := d.Validate(); err != nil {
 		return fmt.Errorf("%w: a manifest of %s names the digest %.100q", ErrInvalid, w.repository, d)
 	}
-	if d == d.Algorithm().FromBytes(nil) || slices.ContainsFunc(w.layers, func(l Layer) bool { return l.Digest == d }) {
+	if d == d.Algorithm().FromBytes(nil) || slices.ContainsFunc(w.Layers, func(l Layer) bool { return l.Digest == d }) {
 		return nil
 	}
-	if len(w.layers) == maxLayers {
+	if len(w.Layers) == maxLayers {
 		return fmt.Errorf("%w: %s has more than %d blobs", ErrInvalid, w.repository, maxLayers)
 	}
 	if desc.Size <= 0 {
 		desc.Size = -1
 	}
-	w.layers = append(w.layers, Layer{d, desc.Size})
+	w.Layers = append(w.Layers, Layer{d, desc.Size})
 	return nil
 }
 

@@ -84,33 +84,25 @@ func (j *job) outcome() (State, string) {
 // carryOut finds out what the image is made of and has the nodes of the scope fetch it.
 func (m *Manager) carryOut(ctx context.Context, j *job) error {
 	r := j.request
-	platforms, err := parsePlatforms(r.Platforms)
+	c, authorization, err := m.resolve(ctx, r)
 	if err != nil {
 		return err
 	}
-	authorization, err := m.authorization(ctx, r)
-	if err != nil {
-		return err
-	}
-	c, err := resolve(ctx, m.origin, r.Image, platforms, authorization)
-	if err != nil {
-		return err
-	}
-	if !c.private {
+	if !c.Private {
 		authorization = ""
 	}
 	chosen, err := r.Scope.choose(m.cfg.Self, m.cfg.Members())
 	if err != nil {
 		return err
 	}
-	if here := slices.ContainsFunc(chosen, func(n Member) bool { return n.ID == m.cfg.Self.ID }); c.private && !here {
+	if here := slices.ContainsFunc(chosen, func(n Member) bool { return n.ID == m.cfg.Self.ID }); c.Private && !here {
 		// The others may have no credentials: they get it from this node.
 		chosen = slices.Insert(chosen, 0, m.cfg.Self)
 	}
 	tasks := m.assign(j, c, chosen)
-	o := order{Repository: r.Image.Repository, Private: c.private, Layers: c.layers}
-	if !c.private {
-		o.Documents = c.documents
+	o := order{Repository: r.Image.Repository, Private: c.Private, Layers: c.Layers}
+	if !c.Private {
+		o.Documents = slices.DeleteFunc(slices.Clone(c.Documents), func(d Document) bool { return !d.valid() })
 	}
 	slots := make(chan struct{}, maxAsked)
 	var all sync.WaitGroup
@@ -130,6 +122,30 @@ func (m *Manager) carryOut(ctx context.Context, j *job) error {
 	return nil
 }
 
+// Resolve asks the registry what an image is made of, as a job of this request would. Errors as Create, and ErrUnknown, ErrDenied,
+// ErrPlatform, or the registry's.
+func (m *Manager) Resolve(ctx context.Context, r Request) (Contents, error) {
+	r, err := m.check(r)
+	if err != nil {
+		return Contents{}, err
+	}
+	c, _, err := m.resolve(ctx, r)
+	return c, err
+}
+
+// resolve also returns what the registry was asked with.
+func (m *Manager) resolve(ctx context.Context, r Request) (c Contents, authorization string, err error) {
+	platforms, err := parsePlatforms(r.Platforms)
+	if err != nil {
+		return c, "", err
+	}
+	if authorization, err = m.authorization(ctx, r); err != nil {
+		return c, "", err
+	}
+	c, err = resolve(ctx, m.origin, r.Image, platforms, authorization)
+	return c, authorization, err
+}
+
 // authorization is what the registry is asked with.
 func (m *Manager) authorization(ctx context.Context, r Request) (string, error) {
 	if r.Authorization != "" {
@@ -139,12 +155,12 @@ func (m *Manager) authorization(ctx context.Context, r Request) (string, error) 
 }
 
 // assign gives each node its part of a job.
-func (m *Manager) assign(j *job, c contents, chosen []Member) []*task {
+func (m *Manager) assign(j *job, c Contents, chosen []Member) []*task {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	j.contents = c
 	for _, n := range chosen {
-		t := &task{member: n, state: Queued, layers: make([]layerState, len(c.layers))}
+		t := &task{member: n, state: Queued, layers: make([]layerState, len(c.Layers))}
 		for i := range t.layers {
 			t.layers[i].state = Queued
 		}

@@ -8,7 +8,7 @@ import (
 	"github.com/multiformats/go-multiaddr"
 )
 
-// Scope says which nodes take an image: ScopeSeed, ScopeSeeds, ScopeAll, or zone=NAME.
+// Scope says which nodes take an image: ScopeSeed, ScopeSeeds, ScopeAll, ScopeHere, or zone=NAME.
 type Scope string
 
 // The scopes without a name in them. Where there is no seed, the node that runs the job stands in.
@@ -16,6 +16,7 @@ const (
 	ScopeSeed  Scope = "seed"  // one seed: this node, or the nearest
 	ScopeSeeds Scope = "seeds" // every seed
 	ScopeAll   Scope = "all"   // every node
+	ScopeHere  Scope = "here"  // the node that runs the job
 
 	scopeZone = "zone="
 )
@@ -32,10 +33,10 @@ func (s Scope) Validate() error {
 		return nil
 	}
 	switch s {
-	case ScopeSeed, ScopeSeeds, ScopeAll:
+	case ScopeSeed, ScopeSeeds, ScopeAll, ScopeHere:
 		return nil
 	}
-	return fmt.Errorf("%w: scope %.80q: want seed, seeds, zone=NAME or all", ErrInvalid, string(s))
+	return fmt.Errorf("%w: scope %.80q: want seed, seeds, zone=NAME, all or here", ErrInvalid, string(s))
 }
 
 // Member is a node of the mesh, as Members tells it.
@@ -67,5 +68,5 @@ func (s Scope) choose(self Member, others []Member) ([]Member, error) {
 	case inZone:
 		return nil, fmt.Errorf("%w: no node of zone %q is known here (`meshd peers` lists the zones)", ErrNoNode, zone)
 	}
-	return []Member{self}, nil
+	return []Member{self}, nil // also ScopeHere
 }
