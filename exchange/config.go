@@ -65,6 +65,8 @@ type Config struct {
 	ProgressTimeout time.Duration
 	// Reannounce is how often the blobs on disk are announced again. Default 20 min; negative: never.
 	Reannounce time.Duration
+	// Admit reports whether a peer may be a member, also as one who attests. It may be called concurrently. Default: all.
+	Admit func(peer.ID) bool
 	// SpoolDir takes, unlinked, the bytes of blobs whose size the origin does not tell. Default os.TempDir().
 	SpoolDir string
 }
@@ -81,6 +83,9 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Reannounce, 20*time.Minute)
 	if c.Limits == nil {
 		c.Limits = new(pace.Limits)
+	}
+	if c.Admit == nil {
+		c.Admit = func(peer.ID) bool { return true }
 	}
 	if c.Dial == nil {
 		c.Dial = (&net.Dialer{Timeout: dialTimeout}).DialContext

@@ -105,8 +105,11 @@ func (x *Exchange) quarantine(a swarm.Quarantine) {
 	x.banned[peer.ID(a.Peer)] = ban{until: time.Now().Add(d), why: a.Why, refuse: a.Refuse}
 }
 
-// isBanned reports whether a peer is isolated: in quarantine, and refused.
+// isBanned reports whether a peer is no member, or isolated: in quarantine, and refused.
 func (x *Exchange) isBanned(id peer.ID) bool {
+	if !x.cfg.Admit(id) {
+		return true
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	b, ok := x.banned[id]

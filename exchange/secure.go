@@ -195,6 +195,9 @@ func (x *Exchange) newClient() *http.Client {
 
 // dialPort connects to the data port of a peer.
 func (x *Exchange) dialPort(ctx context.Context, id peer.ID) (net.Conn, error) {
+	if x.isBanned(id) {
+		return nil, fmt.Errorf("%s is no member", id)
+	}
 	addr, err := x.dataAddr(id)
 	if err != nil {
 		return nil, err

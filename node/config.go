@@ -31,6 +31,7 @@ const (
 	PreheatDir   = "preheat"      // the jobs of this node, a file each
 	TagsFile     = "tags"         // what tags named last, for a start while registries are away; JSON, mode 0600
 
+	RevokedFile    = "revoked"     // who the operator has revoked, as signed, mode 0600
 	AdminTokenFile = "admin.token" // the token that a node makes for itself when none is given, mode 0600
 )
 
@@ -119,6 +120,12 @@ type P2PConfig struct {
 	// MeshKey is a file in libp2p's pnet format (`meshd key new`). Default "": the node makes a key of its own in
 	// DataDir and listens for peers on loopback only. Flag --mesh-key.
 	MeshKey string
+	// OperatorPublic is a PEM file with the ed25519 public key of who may revoke peers (`meshd key public`). Others must not
+	// be able to change it. Default "": nobody revokes. Flag --operator-public.
+	OperatorPublic string
+	// AllowPeers is a file of the peer ids that may be members, one a line, read again when it changes. Others must not
+	// be able to change it. Default "": whoever has the mesh key. Flag --allow-peers.
+	AllowPeers string
 	// BootstrapInterval is the time between two attempts to find members, while there are few. Default 15 s,
 	// jittered; it starts at a thirtieth of that and doubles while nobody is found.
 	BootstrapInterval time.Duration

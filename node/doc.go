@@ -34,7 +34,7 @@
 //
 // # Admission
 //
-// Whoever has the mesh key is a member; there is no other right. Without --mesh-key a node makes a key of its own and
+// Whoever has the mesh key is a member, unless the allow list or the operator's revocations say otherwise (node/trust, members.go). Without --mesh-key a node makes a key of its own and
 // listens on loopback only. The key encrypts the control connections (libp2p's private network), and the data port
 // serves only peers that have one. While it is rotated there are two (meshkey.go, privatenet.go): a node dials with the
 // first and accepts both, and moves what it has dialed to the first as its peers get that.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	coreconnmgr "github.com/libp2p/go-libp2p/core/connmgr"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
@@ -38,6 +39,7 @@ type hostConfig struct {
 	keys     *meshKeys
 	listen   []multiaddr.Multiaddr
 	book     *addrBook
+	gate     coreconnmgr.ConnectionGater // nil: everybody with the key
 	maxPeers int
 	limits   *pace.Limits // nil: none
 }
@@ -73,6 +75,7 @@ func newHost(c hostConfig) (_ host.Host, err error) {
 	closers = append(closers, rm.Close)
 	bus := eventbus.NewBus()
 	sw, err := swarm.NewSwarm(id, ps, bus,
+		swarm.WithConnectionGater(c.gate),
 		swarm.WithResourceManager(rm),
 		swarm.WithDialTimeout(10*time.Second),
 		swarm.WithDialTimeoutLocal(5*time.Second),
@@ -112,7 +115,7 @@ func addTransport(sw *swarm.Swarm, c hostConfig, rm network.ResourceManager) err
 	if err != nil {
 		return err
 	}
-	up, err := upgrader.New([]sec.SecureTransport{security}, muxers, nil, rm, nil) // privateUpgrader has the keys
+	up, err := upgrader.New([]sec.SecureTransport{security}, muxers, nil, rm, c.gate) // privateUpgrader has the keys
 	if err != nil {
 		return err
 	}

@@ -28,21 +28,24 @@ import (
 	"github.com/meshd-project/meshd/mirror/proxy"
 	"github.com/meshd-project/meshd/node/files"
 	"github.com/meshd-project/meshd/node/topology"
+	"github.com/meshd-project/meshd/node/trust"
 	"github.com/meshd-project/meshd/seed/origin"
 	"github.com/meshd-project/meshd/seed/preheat"
 )
 
 // node is the parts of a running meshd, all made by start.
 type node struct {
-	cfg      Config
-	limits   *pace.Limits // of all lives
-	zone     zone
-	key      crypto.PrivKey
-	meshKeys *meshKeys
-	book     *addrBook
-	started  time.Time              // of the first life
-	state    atomic.Pointer[string] // why the node is not ready; nil when it is
-	settled  chan struct{}          // closed when the mesh has been found, or not in time
+	cfg       Config
+	limits    *pace.Limits // of all lives
+	zone      zone
+	key       crypto.PrivKey
+	meshKeys  *meshKeys
+	gate      *trust.Gate
+	allowText []byte // of the allow list in force; keepAllow owns it
+	book      *addrBook
+	started   time.Time              // of the first life
+	state     atomic.Pointer[string] // why the node is not ready; nil when it is
+	settled   chan struct{}          // closed when the mesh has been found, or not in time
 
 	nextZone  atomic.Pointer[string] // found, and in effect from the next life on
 	zoneMoved chan struct{}          // capacity 1
@@ -136,7 +139,7 @@ func begin(n *node) (_ *node, err error) {
 		}
 	}()
 	for _, step := range []func() error{
-		n.openDataDir, n.openZone, n.listen, n.openStore, n.openOrigin, n.openHost, n.openMesh, n.openExchange, n.openFronts,
+		n.openDataDir, n.openTrust, n.openZone, n.listen, n.openStore, n.openOrigin, n.openHost, n.openMesh, n.openExchange, n.openFronts,
 	} {
 		if err := step(); err != nil {
 			return nil, err
@@ -258,7 +261,7 @@ func (n *node) openHost() (err error) {
 		listen = narrow(listen)
 	}
 	n.book = newAddrBook(listen)
-	n.host, err = newHost(hostConfig{key: n.key, keys: n.meshKeys, listen: listen, book: n.book, maxPeers: n.cfg.P2P.MaxPeers, limits: n.limits})
+	n.host, err = newHost(hostConfig{key: n.key, keys: n.meshKeys, listen: listen, book: n.book, gate: n.gate, maxPeers: n.cfg.P2P.MaxPeers, limits: n.limits})
 	if err != nil {
 		return fmt.Errorf("start the libp2p host: %w", err)
 	}
@@ -280,7 +283,7 @@ func (n *node) openMesh() (err error) {
 	n.gossip, err = gossip.New(n.host, gossip.Config{
 		Zone: n.zone.name, Inferred: n.zone.inferred(), Seed: n.cfg.Seed, DataHost: dataHost, DataPort: dataPort,
 		Interval: n.cfg.Gossip.PresenceInterval, Coordinate: n.topology.Coordinate, AddrFilter: n.book.others,
-		Changed: n.topology.Changed, Lost: n.topology.Lost, Turned: n.turned,
+		Changed: n.changed, Lost: n.topology.Lost, Turned: n.turned,
 	})
 	if err != nil {
 		return err
@@ -309,7 +312,7 @@ func (n *node) openExchange() (err error) {
 	}
 	n.exchange, err = exchange.New(exchange.Config{
 		Key: n.key, Zone: n.zone.name, Seed: n.cfg.Seed, DataListener: n.dataListener,
-		Plaintext: n.cfg.Exchange.DataPlaintext, Limits: n.limits, SpoolDir: n.cfg.DataDir, Seal: n.files.Seal,
+		Plaintext: n.cfg.Exchange.DataPlaintext, Limits: n.limits, SpoolDir: n.cfg.DataDir, Admit: n.gate.Admits, Seal: n.files.Seal,
 	}, n.host, n.store, exchangeOrigin{n.origin, n.cfg.Mirror.DefaultRegistry, n.files}, n.dht, n.gossip)
 	if err != nil {
 		return err
@@ -369,6 +372,8 @@ func (n *node) run(ctx context.Context) error {
 	core.Go(watch("store", func() error { return n.store.Run(exchangeCtx) }))
 	core.Go(watch("exchange", func() error { return n.exchange.Run(exchangeCtx) }))
 	mesh.Go(watch("mesh key", func() error { return n.meshKeys.Run(meshCtx, redial(n.host)) }))
+	mesh.Go(watch("revocations", func() error { return n.gate.Run(meshCtx, n.host, n.topology.Lost) }))
+	mesh.Go(watch("allow list", func() error { return n.keepAllow(meshCtx) }))
 	mesh.Go(watch("topology", func() error { return n.topology.Run(meshCtx) }))
 	mesh.Go(watch("gossip", func() error { return n.gossip.Run(meshCtx) }))
 	mesh.Go(watch("dht", func() error { return n.dht.Run(meshCtx) }))

@@ -18,6 +18,9 @@ const (
 	givenSecret fs.FileMode = 0o027
 )
 
+// ReadSecret reads a file that the operator gives; it fails if others have access to it.
+func ReadSecret(path string) ([]byte, error) { return readSecret(path, givenSecret) }
+
 // readSecret reads a small file that others must not have access to: no bit of forbid may be set.
 func readSecret(path string, forbid fs.FileMode) ([]byte, error) {
 	f, err := os.Open(path)

@@ -34,7 +34,8 @@ type commands struct {
 	Limits  limitsCommand   `cmd:"" help:"Show the rates of the node on this host, or change them until it ends."`
 	CA      setup.CACommand `cmd:"" name:"ca" help:"The certificate by which the proxy ends TLS: print it, have clients trust it."`
 	Setup   setup.Command   `cmd:"" help:"Have a container client on this host pull through meshd, or take that back."`
-	Key     keyCommands     `cmd:"" help:"Make and rotate the mesh key."`
+	Revoke  revokeCommand   `cmd:"" help:"Revoke peers: sign the list anew and hand it to the mesh, which cuts them."`
+	Key     keyCommands     `cmd:"" help:"Make keys, rotate the mesh key."`
 	Sim     sim.Command     `cmd:"" help:"Simulate meshes of up to thousands of nodes with the policy that ships, and rivals beside it."`
 	Version versionCommand  `cmd:"" help:"Print the version."`
 
@@ -42,10 +43,12 @@ type commands struct {
 }
 
 type keyCommands struct {
-	New    keyNewCommand    `cmd:"" name:"new" help:"Print a new mesh key: nodes that share it are one mesh."`
-	Rotate keyRotateCommand `cmd:"" help:"Put a new key before the one in a file: nodes use the new one and accept both."`
-	Retire keyRetireCommand `cmd:"" help:"Take the old key out of a file, when every node has the new one."`
-	Show   keyShowCommand   `cmd:"" help:"Print the ids of the keys in a file; they are no secret."`
+	New      keyNewCommand      `cmd:"" name:"new" help:"Print a new mesh key: nodes that share it are one mesh."`
+	Operator keyOperatorCommand `cmd:"" help:"Print a new operator key: who has it can revoke peers."`
+	Public   keyPublicCommand   `cmd:"" help:"Print the public half of an operator key, for --operator-public of the nodes."`
+	Rotate   keyRotateCommand   `cmd:"" help:"Put a new key before the one in a file: nodes use the new one and accept both."`
+	Retire   keyRetireCommand   `cmd:"" help:"Take the old key out of a file, when every node has the new one."`
+	Show     keyShowCommand     `cmd:"" help:"Print the ids of the keys in a file; they are no secret."`
 }
 
 // streams are the standard streams of a run of the program.

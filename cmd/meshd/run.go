@@ -36,6 +36,9 @@ type runCommand struct {
 	Bootstrap     []string `env:"MESHD_BOOTSTRAP" sep:";" placeholder:"WHERE" help:"Where to find the mesh: MULTIADDR, dns:NAME, file:PATH or mdns; may be repeated."`
 	MeshKey       string   `env:"MESHD_MESH_KEY" placeholder:"FILE" help:"Key that admits to the mesh (meshd key new). Without it the node keeps to this host."`
 
+	OperatorPublic string `env:"MESHD_OPERATOR_PUBLIC" placeholder:"FILE" help:"Public key of the operator who may revoke peers (meshd key public). Without it nobody does."`
+	AllowPeers     string `env:"MESHD_ALLOW_PEERS" placeholder:"FILE" help:"Peer ids that may be members, one a line. Without it whoever has the mesh key."`
+
 	Registry        []node.Registry `env:"MESHD_REGISTRY" sep:";" placeholder:"HOST=URL[,ca=FILE][,insecure][,OPTION]" help:"How to reach a registry that is not plain https://HOST; may be repeated. More options: cert=FILE,key=FILE; url=URL, another address; mirror=URL, asked first; credentials=FILE or docker, of the node itself."`
 	DefaultRegistry string          `env:"MESHD_DEFAULT_REGISTRY" default:"${default_registry}" placeholder:"HOST" help:"Registry of requests that name none (default ${default})."`
 
@@ -98,6 +101,7 @@ func (r *runCommand) config() node.Config {
 	c.P2P.Addrs = r.P2PAddr
 	c.P2P.Bootstrap = r.Bootstrap
 	c.P2P.MeshKey = r.MeshKey
+	c.P2P.OperatorPublic, c.P2P.AllowPeers = r.OperatorPublic, r.AllowPeers
 	c.Exchange.DataAddr = r.DataAddr
 	c.Exchange.DataPlaintext = r.DataPlaintext
 	c.Exchange.DownloadLimit = r.DownloadLimit
