@@ -170,6 +170,7 @@ func (x *Exchange) retire(s *session) bool {
 	retired := s.retired
 	s.mu.Unlock()
 	if retired {
+		x.post(swarm.Dropped{Digest: s.digest}) // once more: a peer may have asked for it in between
 		x.endSession(s, ErrAbandoned)
 	}
 	return retired
@@ -205,10 +206,10 @@ func (x *Exchange) beginWithRoom(s *session, size int64) (swarm.Bitmap, error) {
 // offer tells the core of a sleeping session, which it may have forgotten.
 func (s *session) offer(x *Exchange) {
 	s.mu.Lock()
-	tell := s.sleeping && !s.fading && s.part != nil
+	tell := s.sleeping && !s.fading && !s.retired && s.part != nil
 	size, have := s.size, s.have.Clone()
 	s.mu.Unlock()
 	if tell {
-		x.post(swarm.Held{Digest: s.digest, Size: size, Have: have})
+		x.post(heldBy{swarm.Held{Digest: s.digest, Size: size, Have: have}, s})
 	}
 }

@@ -50,6 +50,10 @@ func (x *Exchange) drain(ctx context.Context) {
 }
 
 func (x *Exchange) step(ctx context.Context, ev swarm.Event) {
+	ev, ok := x.live(ev)
+	if !ok {
+		return
+	}
 	x.actions = x.core.Step(x.now(), ev, x.actions[:0])
 	for i, a := range x.actions {
 		x.act(ctx, a)

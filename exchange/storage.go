@@ -22,7 +22,7 @@ func (x *Exchange) openBlob(a swarm.OpenBlob) {
 	x.later(s, func() {
 		have, err := x.beginWithRoom(s, a.Size)
 		if errors.Is(err, store.ErrComplete) && x.adopt(s) {
-			x.tellHeld(s, s.size, swarm.FullBitmap(s.layout.Pieces()))
+			x.post(swarm.Held{Digest: s.digest, Size: s.size, Have: swarm.FullBitmap(s.layout.Pieces())})
 			return
 		}
 		if err != nil {
@@ -36,11 +36,32 @@ func (x *Exchange) openBlob(a swarm.OpenBlob) {
 // tellHeld tells the core what the store holds, and only then those who wait to add to it: the core drops pieces of a
 // blob that it does not know to be open.
 func (x *Exchange) tellHeld(s *session, size int64, have swarm.Bitmap) {
-	x.post(swarm.Held{Digest: s.digest, Size: size, Have: have})
+	x.post(heldBy{swarm.Held{Digest: s.digest, Size: size, Have: have}, s})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.told = size
 	s.signal()
+}
+
+// heldBy is a Held that is true while a session lasts.
+type heldBy struct {
+	swarm.Held
+	by *session
+}
+
+// live returns an event as the core is to have it; false if it speaks for a session that has ended meanwhile: to the core,
+// which would not ask for the blob to be opened again, that would be one that stays open. The loop calls it.
+func (x *Exchange) live(ev swarm.Event) (swarm.Event, bool) {
+	h, ok := ev.(heldBy)
+	if !ok {
+		return ev, true
+	}
+	if x.session(h.Digest) != h.by {
+		return nil, false
+	}
+	h.by.mu.Lock()
+	defer h.by.mu.Unlock()
+	return h.Held, !h.by.retired && h.by.phase != failed
 }
 
 // later runs a store operation of a session after those before it.

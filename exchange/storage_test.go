@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/meshd-project/meshd/exchange/store"
+	"github.com/meshd-project/meshd/exchange/swarm"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -31,5 +32,32 @@ func TestFetchWaitsUntilTheCoreKnows(t *testing.T) {
 	s.told = 1000
 	if _, l, err := s.awaitOpen(ctx, 1000); err != nil || l.Size != 1000 {
 		t.Fatalf("layout %v, %v", l, err)
+	}
+}
+
+// What the store held for a session that has ended meanwhile is not told to the core: it would take the blob for open, never
+// have it opened for the next session, and that one would wait in vain.
+func TestEndedSessionHoldsNothing(t *testing.T) {
+	d := digest.FromString("x")
+	now, before := newSession(d, nil), newSession(d, nil)
+	x := &Exchange{sessions: map[digest.Digest]*session{d: now}}
+	held := swarm.Held{Digest: d, Size: 1000, Have: swarm.NewBitmap(1)}
+	ev, ok := x.live(heldBy{held, now})
+	if _, plain := ev.(swarm.Held); !ok || !plain {
+		t.Errorf("the word of the session that lasts is %T, %v", ev, ok)
+	}
+	if _, ok := x.live(heldBy{held, before}); ok {
+		t.Error("the word of a session that was replaced counts")
+	}
+	now.retired = true
+	if _, ok := x.live(heldBy{held, now}); ok {
+		t.Error("the word of a retired session counts")
+	}
+	now.retired, now.phase = false, failed
+	if _, ok := x.live(heldBy{held, now}); ok {
+		t.Error("the word of a failed session counts")
+	}
+	if ev, ok := x.live(swarm.Tick{}); !ok || ev != (swarm.Tick{}) {
+		t.Error("other events do not pass")
 	}
 }

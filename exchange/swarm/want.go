@@ -452,7 +452,7 @@ func (c *Core) giveUp(b *blob, why GiveUpReason) {
 		}
 	}
 	c.leave(b)
-	b.want, b.relayed, b.phase, b.opened = false, false, idle, false
+	b.want, b.relayed, b.phase, b.opened, b.opening = false, false, idle, false, false
 	b.readers, b.asked, b.searching = nil, nil, false
 	b.clear()
 	c.farewell(b)
