@@ -15,7 +15,7 @@ type faultKind string
 // What befalls a node.
 const (
 	faultKill    faultKind = "kill"    // SIGKILL, started again on the same ports
-	faultRestart faultKind = "restart" // SIGTERM, started again
+	faultRestart faultKind = "restart" // SIGTERM, started again after as long as draining takes
 	faultPause   faultKind = "pause"   // SIGSTOP, SIGCONT
 	faultDamage  faultKind = "damage"  // SIGKILL, a file of the data dir damaged, started again
 	faultWipe    faultKind = "wipe"    // SIGKILL, the data dir lost, started again as somebody else
@@ -65,7 +65,7 @@ type oddsRow struct {
 
 var odds = []oddsRow{
 	{faultKill, 20, 200 * time.Millisecond, 4 * time.Second, false, false},
-	{faultRestart, 8, 100 * time.Millisecond, 2 * time.Second, false, false},
+	{faultRestart, 8, 10500 * time.Millisecond, 12 * time.Second, false, false},
 	{faultPause, 16, 500 * time.Millisecond, 8 * time.Second, false, false},
 	{faultDamage, 18, 100 * time.Millisecond, time.Second, false, false},
 	{faultWipe, 3, 100 * time.Millisecond, time.Second, false, false},

@@ -74,9 +74,6 @@ type spot struct {
 // registrySpot is the registry in cuts.
 const registrySpot = -1
 
-// diskSize is that of a node's disk: the least that stays free, and room for some images.
-const diskSize = 1<<30 + 160*mib
-
 func newField(t *testing.T, nodes int) *field {
 	t.Helper()
 	f := &field{root: os.Geteuid() == 0, cuts: map[[2]int]int{}}
@@ -136,7 +133,7 @@ func (f *field) newSpot(t *testing.T, i int, bridge netlink.Link) *spot {
 	must(t, s.links.AddrAdd(inside, f.cidr(i+1)))
 	must(t, s.links.LinkSetUp(inside))
 	must(t, os.Mkdir(s.dir, 0o700))
-	must(t, unix.Mount("tmpfs", s.dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=700", diskSize)))
+	must(t, unix.Mount("tmpfs", s.dir, "tmpfs", 0, fmt.Sprintf("size=%dm,mode=700", chaosDiskMiB)))
 	t.Cleanup(func() { _ = unix.Unmount(s.dir, unix.MNT_DETACH) })
 	dialer := &net.Dialer{Timeout: 10 * time.Second}
 	s.http = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{

@@ -30,7 +30,10 @@ const (
 	pullPatience  = 4 * time.Minute // a pull, after the end of all faults
 	returnLimit   = time.Minute     // a node that was started again, until it is ready
 	originGrace   = 6 * time.Second // a seed refuses unasked for 5 s what a registry has refused
+
 	chaosCacheMiB = 48
+	chaosFreeMiB  = 16  // --min-free
+	chaosDiskMiB  = 128 // of root's nodes
 )
 
 // chaosNodes are seven nodes in three zones, one of which has no seed.
@@ -68,7 +71,8 @@ type chaosNode struct {
 	spec nodeSpec
 	spot *spot
 	log  string
-	end  func() // of the excuse
+	end  func()        // of the excuse
+	over chan struct{} // closed when a fault has ended this life
 }
 
 // Random faults befall a mesh of real processes while clients pull. Whatever had a living path ends right, nothing wrong ever
@@ -166,7 +170,8 @@ func (r *chaosRun) pushChaosImage(i int) *chaosImage {
 // start starts the node's next life, and ends its excuse when it is ready.
 func (n *chaosNode) start() {
 	args := []string{
-		"run", "--data-dir", filepath.Join(n.spot.dir, "data"), "--zone", n.spec.zone, "--cache-size", fmt.Sprint(chaosCacheMiB << 20),
+		"run", "--data-dir", filepath.Join(n.spot.dir, "data"), "--zone", n.spec.zone,
+		"--cache-size", fmt.Sprintf("%dMiB", chaosCacheMiB), "--min-free", fmt.Sprintf("%dMiB", chaosFreeMiB),
 		"--mirror-addr", n.spot.addr + ":65001", "--admin-addr", n.spot.admin + ":65002",
 		"--p2p-addr", "/ip4/" + n.spot.addr + "/tcp/65003", "--data-addr", n.spot.addr + ":65004",
 		"--registry", registryHost + "=" + n.run.registry.url(),
@@ -188,18 +193,18 @@ func (n *chaosNode) start() {
 		p.err = cmd.Wait()
 		close(p.ended)
 	}()
-	n.process = p
-	end := n.end
+	n.process, n.over = p, make(chan struct{})
+	end, over := n.end, n.over
 	n.run.returns.Go(func() {
-		if err := n.awaitReady(p); err != nil {
+		if err := n.awaitReady(p, over); err != nil {
 			n.run.breaks("%s did not come back: %v", p.name, err)
 		}
 		end()
 	})
 }
 
-// awaitReady polls /readyz of a life of the node.
-func (n *chaosNode) awaitReady(p *process) error {
+// awaitReady polls /readyz of a life of the node, until that is over.
+func (n *chaosNode) awaitReady(p *process, over <-chan struct{}) error {
 	for deadline := time.Now().Add(returnLimit); ; {
 		resp, err := n.get("/readyz")
 		if err == nil {
@@ -210,8 +215,15 @@ func (n *chaosNode) awaitReady(p *process) error {
 			err = errors.New(resp.Status)
 		}
 		select {
+		case <-over:
+			return nil
 		case <-p.ended:
-			return fmt.Errorf("ended: %v", p.err)
+			select {
+			case <-over:
+				return nil
+			default:
+				return fmt.Errorf("ended: %w", p.err)
+			}
 		case <-time.After(50 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
@@ -321,6 +333,7 @@ func (r *chaosRun) apply(f fault) (what string, undo func() string) {
 // applyEnd ends a node's process; the undoing starts the next.
 func (r *chaosRun) applyEnd(f fault, n *chaosNode) (undo func() string) {
 	n.end = r.excuses.begin(f.node, string(f.kind), time.Second)
+	close(n.over)
 	if f.kind == faultRestart {
 		_ = n.cmd.Process.Signal(syscall.SIGTERM)
 	} else {
