@@ -43,6 +43,7 @@ var allowed = map[string][]string{
 	"netsim/lab":               {"netsim", "netsim/testbed"},
 	"netsim/testbed":           {},
 	"e2e":                      {},
+	"e2e/liar":                 {"dht", "dht/gossip", "exchange", "exchange/swarm", "exchange/wire"},
 }
 
 // cidUsers are the only packages that may name content by CID.
