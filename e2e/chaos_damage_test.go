@@ -60,42 +60,42 @@ func damage(dir string, pick uint64) (string, error) {
 	return strings.Join(done, ", "), nil
 }
 
-// spoil changes one file. Half of the changes leave size and mtime as they were, as rot does.
+// spoil puts a changed copy in the place of a file: the bytes of the file itself may still be on their way to a client, as the
+// kernel sends them from where they lie. Half of the changes leave size and mtime as they were, as rot does.
 func spoil(path string, rng *rand.Rand) (how string, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", err
 	}
-	size := info.Size()
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
+	rots := false
 	switch n := rng.IntN(8); {
-	case n < 4 && size > 0:
+	case n < 4 && len(data) > 0:
+		how, rots = "rotted", true
 		for range 1 + rng.IntN(3) {
-			off, b := rng.Int64N(size), make([]byte, 1)
-			if _, err := f.ReadAt(b, off); err != nil {
-				return "", err
-			}
-			b[0] ^= byte(1 + rng.IntN(255))
-			if _, err := f.WriteAt(b, off); err != nil {
-				return "", err
-			}
+			data[rng.IntN(len(data))] ^= byte(1 + rng.IntN(255))
 		}
-		return "rotted", os.Chtimes(path, info.ModTime(), info.ModTime())
-	case n == 4 && size > 0:
-		return "cut short", f.Truncate(rng.Int64N(size))
+	case n == 4 && len(data) > 0:
+		how, data = "cut short", data[:rng.IntN(len(data))]
 	case n == 5:
-		return "emptied", f.Truncate(0)
+		how, data = "emptied", nil
 	case n == 6:
 		return "removed", os.Remove(path)
+	default:
+		how = "garbled at its end"
+		data = data[:max(0, len(data)-100)]
+		for range 1 + rng.IntN(300) {
+			data = append(data, byte(rng.Uint32()))
+		}
 	}
-	junk := make([]byte, 1+rng.IntN(300))
-	for i := range junk {
-		junk[i] = byte(rng.Uint32())
+	if err := errors.Join(os.Remove(path), os.WriteFile(path, data, info.Mode())); err != nil {
+		return "", err
 	}
-	_, err = f.WriteAt(junk, max(0, size-100))
-	return "garbled at its end", err
+	if rots {
+		err = os.Chtimes(path, info.ModTime(), info.ModTime())
+	}
+	return how, err
 }
