@@ -25,11 +25,11 @@ import (
 
 // Bounds of a chaos run. They bound waits; they are no goals.
 const (
-	chaosClients  = 20
-	attemptLimit  = 3 * time.Minute // one try of a client
-	pullPatience  = 4 * time.Minute // a pull, after the end of all faults
-	returnLimit   = time.Minute     // a node that was started again, until it is ready
-	originGrace   = 6 * time.Second // a seed refuses unasked for 5 s what a registry has refused
+	chaosClients = 20
+	attemptLimit = 3 * time.Minute // one try of a client
+	pullPatience = 4 * time.Minute // a pull, after the end of all faults
+	returnLimit  = time.Minute     // a node that was started again, until it is ready
+	originGrace  = 6 * time.Second // a seed refuses unasked for 5 s what a registry has refused
 
 	chaosCacheMiB = 48
 	chaosFreeMiB  = 16  // --min-free
