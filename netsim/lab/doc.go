@@ -25,7 +25,8 @@
 //
 // Namespaces have no names: the kernel removes them, and every link and device in them, when the last process in them
 // has ended, however it ended. Children are killed with their parent, even if that is killed itself. Only the
-// directory with the nodes' data stays if the lab is killed with SIGKILL.
+// directory with the nodes' data stays if the lab is killed with SIGKILL; the next run removes it. Several labs may run
+// at a time, as far as the processors carry them.
 //
 // # What it refuses
 //

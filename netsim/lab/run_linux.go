@@ -27,11 +27,11 @@ func Run(ctx context.Context, s *netsim.Scenario, opts Options) (r *Result, err 
 	if os.Geteuid() != 0 {
 		return nil, errors.New("the lab needs root, to make network namespaces and TUN devices")
 	}
-	dir, err := os.MkdirTemp("", "meshd-lab-")
+	dir, done, err := openDir()
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() { err = errors.Join(err, done()) }()
 	l := &bench{s: s, p: s.Script(), opts: opts, wires: &wires{}}
 	defer l.wires.close()
 	if err := l.wires.lay(s, l.p); err != nil {
