@@ -61,7 +61,8 @@ type Config struct {
 	OpenTimeout time.Duration
 	// IdleTimeout closes control streams without traffic. Default 2 min.
 	IdleTimeout time.Duration
-	// ProgressTimeout bounds the silence of a peer in the middle of a message or an upload. Default 15 s.
+	// ProgressTimeout bounds the silence of a peer in the middle of a message or an upload; a piece that moves may take longer
+	// (leastRate). Default 15 s.
 	ProgressTimeout time.Duration
 	// Reannounce is how often the blobs on disk are announced again. Default 20 min; negative: never.
 	Reannounce time.Duration

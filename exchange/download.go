@@ -142,7 +142,7 @@ func (x *Exchange) fetchPiece(ctx context.Context, s *session, a swarm.RequestPi
 		return att, err
 	}
 	x.post(swarm.PieceStarted{Digest: a.Digest, Piece: a.Piece, From: a.To})
-	if err := x.readPiece(ctx, s, peer.ID(a.To), resp.Body, buf, att.Hash, end); err != nil {
+	if err := x.readPiece(ctx, s, peer.ID(a.To), &moving{resp.Body, end}, buf, att.Hash, end); err != nil {
 		return att, err
 	}
 	kept, err := s.keep(gen, a.Piece, buf, att)

@@ -178,7 +178,7 @@ func (x *Exchange) sendPlain(w http.ResponseWriter, r *http.Request, to peer.ID,
 		if err := x.cfg.Limits.Upload.Wait(r.Context(), swarm.Foreground, int(n)); err != nil {
 			return err
 		}
-		_ = rc.SetWriteDeadline(time.Now().Add(x.cfg.ProgressTimeout))
+		_ = rc.SetWriteDeadline(x.writeBy(int(n)))
 		m, err := io.CopyN(w, f, n)
 		out.Add(m)
 		if err != nil {

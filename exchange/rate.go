@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"io"
 	"sync"
 	"time"
 
@@ -12,6 +13,30 @@ func (s *session) rank() swarm.Class {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.class
+}
+
+// leastRate is what a piece has to come or go at once it moves, in bytes a second. What was sent of a piece that is given up
+// was sent for nothing, so many pieces on a narrow link are waited for; a peer that drips is not.
+const leastRate = 8 << 10
+
+// timeFor returns how long n bytes of a piece may take.
+func timeFor(n int) time.Duration { return time.Duration(n) * time.Second / leastRate }
+
+// writeBy returns when n bytes of a piece have to be gone that are written now.
+func (x *Exchange) writeBy(n int) time.Time {
+	return time.Now().Add(x.cfg.ProgressTimeout + timeFor(n))
+}
+
+// moving is the body of a piece that is given more time as it comes.
+type moving struct {
+	io.Reader
+	end *grace
+}
+
+func (m *moving) Read(p []byte) (int, error) {
+	n, err := m.Reader.Read(p)
+	m.end.extend(timeFor(n))
+	return n, err
 }
 
 // grace ends a request that takes too long, not counting the time for which this node itself held it up.

@@ -210,7 +210,7 @@ func (x *Exchange) sendPiece(w http.ResponseWriter, r *http.Request, conn *corkC
 		if err := x.cfg.Limits.Upload.Wait(r.Context(), swarm.Foreground, len(b)); err != nil {
 			return err
 		}
-		_ = rc.SetWriteDeadline(time.Now().Add(x.cfg.ProgressTimeout))
+		_ = rc.SetWriteDeadline(x.writeBy(len(b) + chunkSize)) // as much may be gathered
 		m, err := w.Write(b)
 		out.Add(int64(m))
 		if err != nil {
@@ -218,6 +218,7 @@ func (x *Exchange) sendPiece(w http.ResponseWriter, r *http.Request, conn *corkC
 		}
 		off += int64(m)
 	}
+	_ = rc.SetWriteDeadline(x.writeBy(chunkSize))
 	if err := rc.Flush(); err != nil {
 		return err
 	}

@@ -70,6 +70,14 @@ func (b *memBody) Close() error { return nil }
 type memNet struct {
 	mu        sync.Mutex
 	listeners map[string]*memListener
+	thin      map[string]*thinLink
+}
+
+// narrow puts connections to a port that are dialed from now on over a link.
+func (n *memNet) narrow(addr string, l *thinLink) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.thin[addr] = l
 }
 
 func (n *memNet) listen(addr string) *memListener {
@@ -82,12 +90,15 @@ func (n *memNet) listen(addr string) *memListener {
 
 func (n *memNet) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	n.mu.Lock()
-	l := n.listeners[addr]
+	l, link := n.listeners[addr], n.thin[addr]
 	n.mu.Unlock()
 	if l == nil {
 		return nil, errors.New("no such data port")
 	}
 	near, far := net.Pipe()
+	if link != nil {
+		near = thinConn{near, link}
+	}
 	select {
 	case l.conns <- far:
 		return near, nil
@@ -131,6 +142,7 @@ type crowdNode struct {
 	host   host.Host
 	zone   string
 	data   string // address of the data port
+	ports  *memNet
 	store  *store.Store
 	gossip *gossip.Gossip
 	dht    *dht.DHT
@@ -150,14 +162,14 @@ func crowd(t *testing.T, n, zones, seeds int, o *memOrigin) (nodes []*crowdNode,
 	sim.Start()
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	ports := &memNet{listeners: make(map[string]*memListener)}
+	ports := &memNet{listeners: make(map[string]*memListener), thin: make(map[string]*thinLink)}
 	where := make(map[peer.ID]string)
 	for i, h := range meta.Nodes {
 		where[h.ID()] = fmt.Sprint("node", i)
 	}
 	for i, h := range meta.Nodes {
-		c := &crowdNode{host: h, zone: fmt.Sprint("z", i%zones), data: where[h.ID()]}
-		if err := c.start(t, ports, where, i < seeds, o); err != nil {
+		c := &crowdNode{host: h, zone: fmt.Sprint("z", i%zones), data: where[h.ID()], ports: ports}
+		if err := c.start(t, where, i < seeds, o); err != nil {
 			t.Fatal(err)
 		}
 		for _, run := range []func(context.Context) error{c.gossip.Run, c.dht.Run, c.x.Run} {
@@ -190,7 +202,7 @@ func crowd(t *testing.T, n, zones, seeds int, o *memOrigin) (nodes []*crowdNode,
 	}
 }
 
-func (c *crowdNode) start(t *testing.T, ports *memNet, where map[peer.ID]string, seed bool, o *memOrigin) (err error) {
+func (c *crowdNode) start(t *testing.T, where map[peer.ID]string, seed bool, o *memOrigin) (err error) {
 	key := c.host.Peerstore().PrivKey(c.host.ID())
 	c.store, err = store.Open(store.Config{Dir: t.TempDir(), PieceSize: func(n int64) int64 { return swarm.LayoutOf(n).PieceSize }})
 	if err != nil {
@@ -214,7 +226,7 @@ func (c *crowdNode) start(t *testing.T, ports *memNet, where map[peer.ID]string,
 		return err
 	}
 	c.x, err = exchange.New(exchange.Config{
-		Key: key, Zone: c.zone, Seed: seed, DataListener: ports.listen(c.data), Dial: ports.dial, SpoolDir: t.TempDir(),
+		Key: key, Zone: c.zone, Seed: seed, DataListener: c.ports.listen(c.data), Dial: c.ports.dial, SpoolDir: t.TempDir(),
 	}, c.host, c.store, o, c.dht, c.gossip)
 	return err
 }
@@ -263,8 +275,8 @@ func busiest(before, after []int64) int64 {
 
 // A whole mesh asks for one layer in the same second, by real libp2p, DHT, gossip and exchange on a simulated network: the
 // origin sends it once, each zone imports it once, no node is asked much, and little is told. Run it with -nodes for larger
-// crowds: the busiest node was asked 63 times by the DHT among 20 nodes, 94 among 40, 128 among 100, and sent 17, 13 and
-// 8 kB of gossip.
+// crowds: the busiest node was asked 63 times by the DHT among 20 nodes, 94 among 40, 128 among 100, 292 among 200 (where the
+// bucket is twice as large), and sent 17, 13, 8 and 7 kB of gossip. With 200 it takes 7 minutes of a processor and 5.7 GB.
 func TestFlashCrowdOfRealNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const (
@@ -313,7 +325,7 @@ func TestFlashCrowdOfRealNodes(t *testing.T) {
 				t.Errorf("%s imported %.3f copies", zone, float64(in)/size)
 			}
 		}
-		if rpcs > 200 {
+		if rpcs > 200 && (n < 200 || rpcs > 400) { // from 200 members on a record has twice as many copies
 			t.Errorf("a node was asked %d times by the DHT", rpcs)
 		}
 		if bytes > 40<<10 {
