@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"regexp"
 
 	"github.com/rogpeppe/go-internal/diff"
 )
@@ -65,7 +66,7 @@ func (e edit) changes() bool {
 	return !bytes.Equal(e.old, e.new) || (e.old == nil) != (e.new == nil)
 }
 
-// diff shows the edit to people.
+// diff shows the edit to people, and to the logs of what runs setup: what looks like a secret is left out.
 func (e edit) diff() []byte {
 	before, after := e.path, e.path
 	if e.old == nil {
@@ -74,7 +75,19 @@ func (e edit) diff() []byte {
 	if e.new == nil {
 		after = "/dev/null"
 	}
-	return diff.Diff(before, e.old, after, e.new)
+	return diff.Diff(before, hideSecrets(e.old), after, hideSecrets(e.new))
+}
+
+var (
+	userInfo = regexp.MustCompile(`(://)[^/@\s"']+@`) // of a URL
+	// secretValue is what stands behind a name like authorization or password.
+	secretValue = regexp.MustCompile(`(?i)((?:auth|password|passwd|secret|token)[\w-]*["']?\s*[:=]\s*\[?\s*["'])[^"']+`)
+)
+
+// hideSecrets puts dots in the place of what clients' files may hold and nobody should read over a shoulder.
+func hideSecrets(data []byte) []byte {
+	data = userInfo.ReplaceAll(data, []byte("${1}...@"))
+	return secretValue.ReplaceAll(data, []byte("${1}..."))
 }
 
 // write makes the edit, the backup first.

@@ -223,3 +223,36 @@ func TestFlagsRefused(t *testing.T) {
 		}
 	}
 }
+
+// What clients' files hold beside setup's part is shown around the change, but for secrets.
+func TestDiffHidesSecrets(t *testing.T) {
+	root := t.TempDir()
+	tree{
+		"etc/docker/daemon.json": `{
+  "proxies": {"https-proxy": "http://me:geheim@proxy.example:3128"},
+  "log-opts": {"splunk-token": "geheim", "tag": "open"}
+}
+`,
+		"etc/containerd/config.toml": `version = 2
+[plugins."io.containerd.grpc.v1.cri".registry]
+  config_path = "/etc/containerd/certs.d"
+`,
+		"etc/containerd/certs.d/_default/hosts.toml": `[host."https://me:geheim@old.example"]
+[host."https://old.example".header]
+  authorization = ["Basic geheim"]
+`,
+	}.write(t, root)
+	for _, client := range []string{"docker", "containerd"} {
+		said, err := setUp(t, root, client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(said, "geheim") || !strings.Contains(said, "...") || !strings.Contains(said, "127.0.0.1:65001") {
+			t.Errorf("%s says\n%s", client, said)
+		}
+	}
+	data, err := os.ReadFile(filepath.Join(root, "etc/docker/daemon.json"))
+	if err != nil || !strings.Contains(string(data), "me:geheim@") || !strings.Contains(string(data), `"tag": "open"`) {
+		t.Errorf("the file holds %s, %v", data, err)
+	}
+}
