@@ -216,27 +216,72 @@ func checkSecrets(t *testing.T, m *mesh, auth *authServer) {
 		t.Error("no token was given")
 	}
 	for _, n := range m.nodes {
-		if !strings.Contains(n.output(), "request refused") {
-			t.Errorf("the log of %s is not at debug level: it proves nothing", n.name)
-		}
-		for _, s := range secrets {
-			if i := strings.Index(n.output(), s); i >= 0 {
-				t.Errorf("the log of %s holds a secret (%.12s...): %.300s", n.name, s, n.output()[max(0, i-200):])
-			}
-		}
-		must(t, filepath.WalkDir(n.dir, func(path string, e os.DirEntry, err error) error {
-			if err != nil || !e.Type().IsRegular() {
-				return err
-			}
-			data, err := os.ReadFile(path)
-			for _, s := range []string{password, login} {
-				if strings.Contains(string(data), s) {
-					t.Errorf("%s holds a secret", path)
-				}
-			}
-			return err
-		}))
+		n.checkSecrets(t, secrets, password, login)
 	}
+}
+
+// checkSecrets looks for logged secrets in the node's log, which is to be at debug level, and for kept ones in its files.
+func (n *node) checkSecrets(t *testing.T, logged []string, kept ...string) {
+	t.Helper()
+	if !strings.Contains(n.output(), "request refused") {
+		t.Errorf("the log of %s is not at debug level: it proves nothing", n.name)
+	}
+	for _, s := range logged {
+		if i := strings.Index(n.output(), s); i >= 0 {
+			t.Errorf("the log of %s holds a secret (%.12s...): %.300s", n.name, s, n.output()[max(0, i-200):])
+		}
+	}
+	must(t, filepath.WalkDir(n.dir, func(path string, e os.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		for _, s := range kept {
+			if strings.Contains(string(data), s) {
+				t.Errorf("%s holds a secret", path)
+			}
+		}
+		return err
+	}))
+}
+
+// Secrets in every place where a client or the operator may put one, right or wrong, are in no log.
+func TestSecretsAreNotLogged(t *testing.T) {
+	const secret = "geheim-0815"
+	basic := base64.StdEncoding.EncodeToString([]byte("me:" + secret))
+	n := newNetwork(t)
+	r := startTLSRegistry(t, n, 200, "private.test:5443", true)
+	operator := filepath.Join(t.TempDir(), "login")
+	must(t, os.WriteFile(operator, []byte("me:"+secret), 0o600))
+	nd := proxyNode(t, n, "--registry", r.flag()+",credentials="+operator, "--registry", openHost+"=http://"+n.host(201)+":1")
+	headers := [][]string{
+		nil, {"Authorization: Basic " + basic}, {"Authorization: Bearer " + secret}, {"Authorization: " + secret}, {"Proxy-Authorization: Basic " + basic},
+		{"Cookie: session=" + secret}, {"Authorization: Basic " + basic, "Range: " + secret}, {"Authorization: Basic " + secret, "Content-Length: 2"},
+	}
+	var asks []func() error
+	for _, h := range headers {
+		for _, request := range []string{
+			"GET /v2/", "GET /v2/token", "GET /v2/token?account=me&password=" + secret, "POST /v2/token?refresh_token=" + secret,
+			"GET /v2/private.test:5443/team/app/manifests/latest", "HEAD /v2/private.test:5443/team/app/blobs/sha256:" + strings.Repeat("0", 64),
+			"GET /v2/private.test:5443/team/app/tags/list?n=1&last=" + secret, "PUT /v2/private.test:5443/team/app/manifests/latest",
+			"POST /v2/private.test:5443/team/app/blobs/uploads/?digest=" + secret, "GET /v2/x/manifests/latest?ns=me:" + secret + "@host",
+			"GET /v2/me:" + secret + "@host/x/manifests/latest", "GET /v2/open.test/x/manifests/latest", "GET /me:" + secret + "@x",
+			"GET http://me:" + secret + "@open.test/v2/?token=" + secret, "GET http://me:" + secret + "@169.254.169.254/" + secret,
+			"GET http://private.test:5443/v2/team/app/manifests/latest?token=" + secret, "CONNECT me:" + secret + "@127.0.0.1:443",
+			"CONNECT 169.254.169.254:443",
+		} {
+			text := request + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + strings.Join(append(h, "", ""), "\r\n")
+			if len(h) == 2 {
+				text += "ok"
+			}
+			asks = append(asks, func() error {
+				_, _, _, err := raw(nd.mirror(), text+"\r\n")
+				return err
+			})
+		}
+	}
+	atOnce(t, asks...)
+	nd.checkSecrets(t, []string{secret, basic, "meshd."}, secret, basic)
 }
 
 // Three users pull five repositories a thousand times at once: the registry's auth service is asked once for each user
