@@ -255,8 +255,14 @@ func TestSecretsAreNotLogged(t *testing.T) {
 	must(t, os.WriteFile(operator, []byte("me:"+secret), 0o600))
 	nd := proxyNode(t, n, "--registry", r.flag()+",credentials="+operator, "--registry", openHost+"=http://"+n.host(201)+":1")
 	headers := [][]string{
-		nil, {"Authorization: Basic " + basic}, {"Authorization: Bearer " + secret}, {"Authorization: " + secret}, {"Proxy-Authorization: Basic " + basic},
-		{"Cookie: session=" + secret}, {"Authorization: Basic " + basic, "Range: " + secret}, {"Authorization: Basic " + secret, "Content-Length: 2"},
+		nil,
+		{"Authorization: Basic " + basic},
+		{"Authorization: Bearer " + secret},
+		{"Authorization: " + secret},
+		{"Proxy-Authorization: Basic " + basic},
+		{"Cookie: session=" + secret},
+		{"Authorization: Basic " + basic, "Range: " + secret},
+		{"Authorization: Basic " + secret, "Content-Length: 2"},
 	}
 	var asks []func() error
 	for _, h := range headers {
