@@ -127,7 +127,7 @@ func (d *DHT) open(h host.Host, bucket int) (*kad.IpfsDHT, error) {
 		kad.Resiliency(min(2, bucket)),
 		kad.LookupCheckConcurrency(32),
 		kad.Datastore(d.cfg.Datastore),
-		kad.AddressFilter(d.cfg.AddrFilter),
+		kad.AddressFilter(d.addrs),
 		kad.BootstrapPeersFunc(d.cfg.Bootstrap),
 		kad.OnRequestHook(d.asked.count),
 		kad.ProviderManagerOpts(
@@ -136,6 +136,15 @@ func (d *DHT) open(h host.Host, bucket int) (*kad.IpfsDHT, error) {
 			records.CleanupInterval(d.cfg.RecordTTL/2),
 		),
 	)
+}
+
+// maxAddrs is the number of addresses of a peer that are kept and told: what a provider says goes out with every answer.
+const maxAddrs = 8
+
+// addrs returns those of a peer's addresses that are of use.
+func (d *DHT) addrs(all []ma.Multiaddr) []ma.Multiaddr {
+	good := d.cfg.AddrFilter(all)
+	return good[:min(len(good), maxAddrs)]
 }
 
 // Run renews the node's own records and fits the table to the mesh until ctx is done. It returns nil when its goroutines

@@ -18,7 +18,8 @@
 // the first of them announce at once, however many get the blob in the same second. Any other waits for some seconds,
 // more the larger the zone, so that about eight look at a key in a second, and announces if it finds too few; it looks
 // again whenever a record would be due for renewal, and leaves the key if others have become enough. Seeds always announce.
-// Records are valid for RecordTTL only, are renewed at 0.3 to 0.45 of it, and live in memory (Records, ordered).
+// A node keeps 1<<20 records of others, a sixteenth of them of one provider, and 8 addresses of each; kad-dht takes a record only
+// from the provider itself and dates it by its own clock. Records are valid for RecordTTL only, are renewed at 0.3 to 0.45 of it, and live in memory (Records, ordered).
 //
 // The bucket size, which is the number of copies of a record, is 10 below 200 members and 20 from there on; kad-dht fixes
 // it when it is made, so a mesh that grows past the bound has it made anew on the same records (table.go).

@@ -23,7 +23,7 @@ func (d *DHT) lookup(ctx context.Context, key cid.Cid, limit int, tell func([]pe
 				continue
 			}
 			seen[p.ID] = true
-			batch = append(batch, peer.AddrInfo{ID: p.ID, Addrs: d.cfg.AddrFilter(p.Addrs)})
+			batch = append(batch, peer.AddrInfo{ID: p.ID, Addrs: d.addrs(p.Addrs)})
 		}
 		if len(batch) > 0 {
 			tell(batch)

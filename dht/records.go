@@ -11,7 +11,7 @@ import (
 	dsq "github.com/ipfs/go-datastore/query"
 )
 
-// ErrFull is returned by Records.Put when the bound on entries is reached.
+// ErrFull is returned by Records.Put when the bound on entries, or on those of one provider, is reached.
 var ErrFull = errors.New("dht: too many provider records")
 
 // Records is an in-memory datastore that keeps keys in a tree by their path segments, so that a query by prefix
@@ -20,12 +20,17 @@ var ErrFull = errors.New("dht: too many provider records")
 //
 // It is safe for concurrent use. Values are not copied: neither side may change them, as kad-dht does not.
 type Records struct {
-	max int
+	max, each int
 
 	mu   sync.RWMutex
 	root segment
 	n    int
+	by   map[string]int // entries by their last segment: of whom they are
 }
+
+// fair is the part of all entries that those with one last segment, the records of one provider, may take: whoever floods
+// the table leaves room for others.
+const fair = 16
 
 // segment is one path segment of keys; the zero value is empty.
 type segment struct {
@@ -36,12 +41,13 @@ type segment struct {
 
 var _ ds.Batching = (*Records)(nil)
 
-// NewRecords returns an empty store that takes at most max entries; 0 is 1<<20.
-func NewRecords(max int) *Records {
-	if max <= 0 {
-		max = 1 << 20
+// NewRecords returns an empty store that takes at most limit entries, a sixteenth of them with the same last segment of their
+// keys, which kad-dht makes of the provider; 0 is 1<<20.
+func NewRecords(limit int) *Records {
+	if limit <= 0 {
+		limit = 1 << 20
 	}
-	return &Records{max: max}
+	return &Records{max: limit, each: max(limit/fair, 1), by: make(map[string]int)}
 }
 
 // Len returns the number of entries.
@@ -63,7 +69,8 @@ func (r *Records) put(k ds.Key, v []byte) error {
 		s.value = v
 		return nil
 	}
-	if r.n >= r.max {
+	whose := k.BaseNamespace()
+	if r.n >= r.max || r.by[whose] >= r.each {
 		return ErrFull
 	}
 	s := &r.root
@@ -80,6 +87,7 @@ func (r *Records) put(k ds.Key, v []byte) error {
 	}
 	s.value, s.set = v, true
 	r.n++
+	r.by[whose]++
 	return nil
 }
 
@@ -132,6 +140,10 @@ func (r *Records) delete(k ds.Key) {
 	}
 	last.value, last.set = nil, false
 	r.n--
+	whose := k.BaseNamespace()
+	if r.by[whose]--; r.by[whose] == 0 {
+		delete(r.by, whose)
+	}
 	for i := len(parts) - 1; i >= 0 && !path[i+1].set && len(path[i+1].children) == 0; i-- {
 		delete(path[i].children, parts[i])
 	}

@@ -10,11 +10,55 @@ import (
 	ds "github.com/ipfs/go-datastore"
 	dsq "github.com/ipfs/go-datastore/query"
 	dstest "github.com/ipfs/go-datastore/test"
+	ma "github.com/multiformats/go-multiaddr"
 	"pgregory.net/rapid"
 )
 
 func TestRecordsIsADatastore(t *testing.T) {
 	dstest.SubtestAll(t, NewRecords(0))
+}
+
+// Whoever floods the table leaves room for others, and has room again when its records have run out.
+func TestRecordsOfOneProviderAreBounded(t *testing.T) {
+	ctx := context.Background()
+	r := NewRecords(10 * fair)
+	key := func(i int, of string) ds.Key { return ds.NewKey(fmt.Sprintf("/providers/%d/%s", i, of)) }
+	taken := 0
+	for i := range 1000 {
+		if r.Put(ctx, key(i, "FLOOD"), nil) == nil {
+			taken++
+		}
+	}
+	if taken != 10 || r.Len() != 10 {
+		t.Errorf("%d of 1000 were taken, %d are kept, want 10", taken, r.Len())
+	}
+	if err := r.Put(ctx, key(0, "OTHER"), nil); err != nil {
+		t.Errorf("another provider: %v", err)
+	}
+	if err := r.Put(ctx, key(3, "FLOOD"), []byte("again")); err != nil {
+		t.Errorf("a record that is there already: %v", err)
+	}
+	if err := errors.Join(r.Delete(ctx, key(3, "FLOOD")), r.Put(ctx, key(77, "FLOOD"), nil)); err != nil {
+		t.Errorf("one record less: %v", err)
+	}
+	if r.Put(ctx, key(78, "FLOOD"), nil) == nil {
+		t.Error("one more than fits was taken")
+	}
+}
+
+// Of the addresses that a provider says it has, however many, a few are kept and told.
+func TestAddressesAreFew(t *testing.T) {
+	d := &DHT{cfg: Config{}.withDefaults()}
+	var many []ma.Multiaddr
+	for i := range 5000 {
+		many = append(many, ma.StringCast(fmt.Sprintf("/ip4/10.0.0.1/tcp/%d", i+1)))
+	}
+	if got := len(d.addrs(many)); got != maxAddrs {
+		t.Errorf("%d addresses, want %d", got, maxAddrs)
+	}
+	if got := len(d.addrs(many[:2])); got != 2 {
+		t.Errorf("%d of 2 addresses", got)
+	}
 }
 
 // TestRecordsAgainstMap compares random operations with a plain map.
