@@ -16,6 +16,7 @@ import (
 	"github.com/meshd-project/meshd/dht/gossip"
 	"github.com/meshd-project/meshd/exchange/store"
 	"github.com/meshd-project/meshd/exchange/swarm"
+	"github.com/meshd-project/meshd/node/topology"
 )
 
 // Names of the files that a node keeps in its data dir.
@@ -284,6 +285,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Zone != "" && !gossip.ValidZone(c.Zone) {
 		bad("zone", "%q: want 1 to 63 of a-z, 0-9, '.', '-', '_'", c.Zone)
+	}
+	if c.Zone == topology.Undecided {
+		bad("zone", "%q is where nodes of all places are until they have found theirs: choose another name, or leave it out", c.Zone)
 	}
 	if c.ZoneFrom != "" {
 		if err := checkZoneFrom(c.ZoneFrom); err != nil {

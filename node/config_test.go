@@ -23,6 +23,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"no data dir", func(c *Config) { c.DataDir = "" }, "--data-dir"},
 		{"zone in upper case", func(c *Config) { c.Zone = "DC1" }, "--zone"},
 		{"zone too long", func(c *Config) { c.Zone = strings.Repeat("a", 64) }, "--zone"},
+		{"zone of the undecided", func(c *Config) { c.Zone = "default" }, "until they have found theirs"},
 		{"zone with dots and dashes", func(c *Config) { c.Zone = "eu-1.rack_2" }, ""},
 		{"zone from nowhere", func(c *Config) { c.ZoneFrom = "metadata" }, "--zone-from"},
 		{"zone from no file", func(c *Config) { c.ZoneFrom = "file:" }, "--zone-from"},

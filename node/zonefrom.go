@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/meshd-project/meshd/dht/gossip"
+	"github.com/meshd-project/meshd/node/topology"
 )
 
 // zoneLabel is the well-known label of Kubernetes that names a node's zone.
@@ -75,6 +76,9 @@ func zoneFrom(ctx context.Context, spec string, m *metadata) (string, error) {
 func zoneName(raw string) (string, error) {
 	name := strings.ToLower(strings.TrimSpace(raw))
 	name = name[strings.LastIndexByte(name, '/')+1:]
+	if name == topology.Undecided {
+		return "", fmt.Errorf("%q is where nodes of all places are until they have found theirs", name)
+	}
 	if !gossip.ValidZone(name) {
 		return "", fmt.Errorf("%.80q names no zone: want 1 to 63 of a-z, 0-9, '.', '-', '_'", raw)
 	}

@@ -31,6 +31,7 @@ func TestZoneInLabels(t *testing.T) {
 		{"JSON without it", `{"a": "b"}`, "", "no label"},
 		{"JSON of another type", `{"topology.kubernetes.io/zone": 3}`, "", "no label"},
 		{"JSON cut off", `{"a": "b"`, "", "JSON"},
+		{"zone of the undecided", "default", "", "until they have found theirs"},
 		{"too long", strings.Repeat("a", 64), "", "names no zone"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
