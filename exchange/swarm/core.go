@@ -21,7 +21,8 @@ type Core struct {
 	me      *member
 	members []*member // ordered by id; this node among them
 	byID    index
-	epoch   uint64 // counts changes of members and their roles
+	epoch   uint64       // counts changes of members and their roles
+	past    []pastRecord // of peers that are no members now, the oldest first; at most maxRecords
 
 	blobs map[digest.Digest]*blob // look-up only
 	order []*blob                 // in the order in which they were first heard of

@@ -20,11 +20,7 @@ type member struct {
 	slow    float32    // EWMA of observed over expected time of a piece, at least 1
 	load    uint8      // uploads that it last reported
 
-	penalty     float64 // points at penaltyAt, decaying
-	penaltyAt   Time
-	strikes     int  // quarantines so far, forgotten after an hour without one
-	uselessTil  Time // nothing is asked of it before
-	isolatedTil Time // nor has it anything to say or to ask
+	record
 }
 
 func newMember(m Member) *member { return &member{Member: m, key: hash64(string(m.ID)), slow: 1} }
@@ -39,6 +35,7 @@ func (c *Core) seeMember(ev Member) {
 	i, ok := slices.BinarySearchFunc(c.members, ev.ID, compareMember)
 	if !ok {
 		c.members = slices.Insert(c.members, i, newMember(ev))
+		c.recall(c.members[i])
 		c.byID.put(c.members[i])
 	} else {
 		old := c.members[i].Member
@@ -64,7 +61,7 @@ func (c *Core) rolesChanged() {
 	}
 }
 
-// loseMember forgets a member: its leases, its place in every swarm, our requests to it.
+// loseMember forgets a member: its leases, its place in every swarm, our requests to it. What is held against it stays.
 func (c *Core) loseMember(id PeerID) {
 	if id == c.cfg.Self {
 		return
@@ -74,6 +71,7 @@ func (c *Core) loseMember(id PeerID) {
 		return
 	}
 	c.refuseAll(id)
+	c.keepRecord(c.members[i])
 	for _, b := range c.order {
 		b.leases.drop(id)
 		b.joiners = slices.DeleteFunc(b.joiners, func(j joiner) bool { return j.ID == id })
