@@ -68,6 +68,9 @@ type Config struct {
 	Reannounce time.Duration
 	// Admit reports whether a peer may be a member, also as one who attests. It may be called concurrently. Default: all.
 	Admit func(peer.ID) bool
+	// Evidence is told of each proof that a peer lied. It may be called concurrently and holds up the blob while it runs.
+	// Default: nobody is told.
+	Evidence func(Evidence)
 	// SpoolDir takes, unlinked, the bytes of blobs whose size the origin does not tell. Default os.TempDir().
 	SpoolDir string
 }
@@ -87,6 +90,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Admit == nil {
 		c.Admit = func(peer.ID) bool { return true }
+	}
+	if c.Evidence == nil {
+		c.Evidence = func(Evidence) {}
 	}
 	if c.Dial == nil {
 		c.Dial = (&net.Dialer{Timeout: dialTimeout}).DialContext

@@ -54,6 +54,7 @@ type session struct {
 	originErr   error
 	refused     *RefusedError
 	distrusted  map[swarm.PeerID]bool
+	suspects    []suspectWord // of a blob that proved wrong; at most maxSuspects
 
 	// Of a partial that nobody wants here (dormant.go).
 	sleeping bool // open for peers only

@@ -248,6 +248,7 @@ func (x *Exchange) verify(ctx context.Context, d digest.Digest) {
 			return
 		case errors.Is(err, store.ErrDigestMismatch), errors.Is(err, ErrSealed):
 			x.logMismatch(s)
+			x.suspect(s, p)
 			x.post(swarm.VerifyFailed{Digest: d})
 			return
 		case err != nil:
@@ -258,6 +259,7 @@ func (x *Exchange) verify(ctx context.Context, d digest.Digest) {
 		s.phase = verified
 		s.signal()
 		s.mu.Unlock()
+		x.accuse(s, p)
 		x.commit(ctx, s, p)
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -325,7 +326,8 @@ func TestLyingAttester(t *testing.T) {
 	wrong[5<<20] ^= 1
 	o := newOrigin(data)
 	a := startNode(t, nodeConfig{zone: "a", origin: newOrigin()})
-	b := startNode(t, nodeConfig{zone: "a", origin: o})
+	told := make(chan Evidence, 16)
+	b := startNode(t, nodeConfig{zone: "a", origin: o, edit: func(c *Config) { c.Evidence = func(e Evidence) { told <- e } }})
 	doctor(t, a, d, wrong, func(b []byte) swarm.Hash { return sha256.Sum256(b) })
 	mesh(t, a, b)
 	got, err := b.pull(want(d, int64(len(data))))
@@ -344,6 +346,41 @@ func TestLyingAttester(t *testing.T) {
 		q := b.Status().Quarantined
 		return len(q) == 1 && q[0].Peer == a.host.ID()
 	})
+	checkEvidence(t, told, a.host.ID(), data, wrong)
+}
+
+// checkEvidence wants one proof, that the liar signed the hash of the one piece that is wrong, and that it convinces
+// nobody of anything else.
+func checkEvidence(t *testing.T, told <-chan Evidence, liar peer.ID, data, wrong []byte) {
+	t.Helper()
+	e := <-told
+	lo := int64(e.Piece) * e.PieceSize
+	hi := min(lo+e.PieceSize, int64(len(data)))
+	if e.Peer != liar || e.Signed != fmt.Sprintf("%x", sha256.Sum256(wrong[lo:hi])) || e.Proven != fmt.Sprintf("%x", sha256.Sum256(data[lo:hi])) {
+		t.Errorf("%+v", e)
+	}
+	if err := e.Check(); err != nil {
+		t.Error(err)
+	}
+	if len(told) > 0 {
+		t.Errorf("more: %+v", <-told)
+	}
+	for name, forge := range map[string]func(e *Evidence){
+		"another hash":      func(e *Evidence) { e.Signed = strings.Repeat("ab", 32) },
+		"the right hash":    func(e *Evidence) { e.Signed = e.Proven },
+		"another piece":     func(e *Evidence) { e.Piece++ },
+		"another size":      func(e *Evidence) { e.Size++ },
+		"another blob":      func(e *Evidence) { e.Digest = digest.FromString("x") },
+		"no signature":      func(e *Evidence) { e.Signature = nil },
+		"no hash":           func(e *Evidence) { e.Proven = "" },
+		"no digest":         func(e *Evidence) { e.Digest = "sha256:x" },
+		"a piece before it": func(e *Evidence) { e.Piece = -1 },
+	} {
+		forged := e
+		if forge(&forged); forged.Check() == nil {
+			t.Errorf("%s: believed", name)
+		}
+	}
 }
 
 // TestStrangersGetNothing checks that the data port answers members with a control connection only.

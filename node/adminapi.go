@@ -29,6 +29,7 @@ func (n *node) adminRoutes() []admin.Route {
 		{Method: http.MethodGet, Path: "/readyz", Handle: admin.Probe("ready", n.ready)},
 		{Method: http.MethodGet, Path: "/v1/status", Handle: admin.Show(func(context.Context) any { return n.status() })},
 		{Method: http.MethodGet, Path: "/v1/peers", Handle: admin.Show(func(context.Context) any { return n.peers() })},
+		{Method: http.MethodGet, Path: "/v1/evidence", Handle: n.showEvidence},
 		{Method: http.MethodGet, Path: "/v1/revoked", Handle: admin.Show(func(context.Context) any { return n.revoked() })},
 		{Method: http.MethodPut, Path: "/v1/revoked", Handle: n.takeRevoked},
 		{Method: http.MethodGet, Path: "/v1/doctor", Handle: admin.OneAtATime(admin.Show(func(ctx context.Context) any { return n.doctor(ctx) }))},

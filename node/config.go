@@ -33,6 +33,7 @@ const (
 	TagsFile     = "tags"         // what tags named last, for a start while registries are away; JSON, mode 0600
 
 	RevokedFile    = "revoked"     // who the operator has revoked, as signed, mode 0600
+	EvidenceDir    = "evidence"    // proofs that peers lied, at most 256 files
 	AdminTokenFile = "admin.token" // the token that a node makes for itself when none is given, mode 0600
 )
 

@@ -44,6 +44,7 @@ func (n *node) openTrust() error {
 		return fmt.Errorf("read the revocations: %w", err)
 	}
 	n.gate = trust.NewGate(self, operator, kept, func(raw []byte) error { return writeFile(n.path(RevokedFile), raw, 0o600) })
+	n.evidence = &evidence{dir: n.path(EvidenceDir)}
 	if n.cfg.P2P.AllowPeers == "" {
 		return nil
 	}

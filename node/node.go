@@ -41,6 +41,7 @@ type node struct {
 	key       crypto.PrivKey
 	meshKeys  *meshKeys
 	gate      *trust.Gate
+	evidence  *evidence
 	allowText []byte // of the allow list in force; keepAllow owns it
 	book      *addrBook
 	started   time.Time              // of the first life
@@ -312,7 +313,8 @@ func (n *node) openExchange() (err error) {
 	}
 	n.exchange, err = exchange.New(exchange.Config{
 		Key: n.key, Zone: n.zone.name, Seed: n.cfg.Seed, DataListener: n.dataListener,
-		Plaintext: n.cfg.Exchange.DataPlaintext, Limits: n.limits, SpoolDir: n.cfg.DataDir, Admit: n.gate.Admits, Seal: n.files.Seal,
+		Plaintext: n.cfg.Exchange.DataPlaintext, Limits: n.limits, SpoolDir: n.cfg.DataDir, Seal: n.files.Seal,
+		Admit: n.gate.Admits, Evidence: n.evidence.keep,
 	}, n.host, n.store, exchangeOrigin{n.origin, n.cfg.Mirror.DefaultRegistry, n.files}, n.dht, n.gossip)
 	if err != nil {
 		return err

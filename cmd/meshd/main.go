@@ -23,21 +23,22 @@ const (
 
 // commands is the whole command line.
 type commands struct {
-	Run     runCommand      `cmd:"" help:"Run a node: the mirror for this host and its part in the mesh. Works without any flag."`
-	Demo    demo.Command    `cmd:"" help:"Run a whole mesh and a registry on this machine, pull an image through every node, print the table."`
-	Status  statusCommand   `cmd:"" help:"Show what the node on this host is doing."`
-	Preheat preheatCommands `cmd:"" help:"Have nodes fetch images before anybody pulls them."`
-	Pin     pinCommands     `cmd:"" help:"Keep images on this node's disk whatever else comes."`
-	Unpin   unpinCommand    `cmd:"" help:"Let a pinned image go when room is needed."`
-	Cache   cacheCommands   `cmd:"" help:"What this node holds on its disk."`
-	Doctor  doctorCommand   `cmd:"" help:"Check the node on this host and say what to do; exit code 1 if something fails."`
-	Limits  limitsCommand   `cmd:"" help:"Show the rates of the node on this host, or change them until it ends."`
-	CA      setup.CACommand `cmd:"" name:"ca" help:"The certificate by which the proxy ends TLS: print it, have clients trust it."`
-	Setup   setup.Command   `cmd:"" help:"Have a container client on this host pull through meshd, or take that back."`
-	Revoke  revokeCommand   `cmd:"" help:"Revoke peers: sign the list anew and hand it to the mesh, which cuts them."`
-	Key     keyCommands     `cmd:"" help:"Make keys, rotate the mesh key."`
-	Sim     sim.Command     `cmd:"" help:"Simulate meshes of up to thousands of nodes with the policy that ships, and rivals beside it."`
-	Version versionCommand  `cmd:"" help:"Print the version."`
+	Run      runCommand      `cmd:"" help:"Run a node: the mirror for this host and its part in the mesh. Works without any flag."`
+	Demo     demo.Command    `cmd:"" help:"Run a whole mesh and a registry on this machine, pull an image through every node, print the table."`
+	Status   statusCommand   `cmd:"" help:"Show what the node on this host is doing."`
+	Preheat  preheatCommands `cmd:"" help:"Have nodes fetch images before anybody pulls them."`
+	Pin      pinCommands     `cmd:"" help:"Keep images on this node's disk whatever else comes."`
+	Unpin    unpinCommand    `cmd:"" help:"Let a pinned image go when room is needed."`
+	Cache    cacheCommands   `cmd:"" help:"What this node holds on its disk."`
+	Doctor   doctorCommand   `cmd:"" help:"Check the node on this host and say what to do; exit code 1 if something fails."`
+	Limits   limitsCommand   `cmd:"" help:"Show the rates of the node on this host, or change them until it ends."`
+	CA       setup.CACommand `cmd:"" name:"ca" help:"The certificate by which the proxy ends TLS: print it, have clients trust it."`
+	Setup    setup.Command   `cmd:"" help:"Have a container client on this host pull through meshd, or take that back."`
+	Evidence evidenceCommand `cmd:"" help:"Show the proofs that peers lied, and check them."`
+	Revoke   revokeCommand   `cmd:"" help:"Revoke peers: sign the list anew and hand it to the mesh, which cuts them."`
+	Key      keyCommands     `cmd:"" help:"Make keys, rotate the mesh key."`
+	Sim      sim.Command     `cmd:"" help:"Simulate meshes of up to thousands of nodes with the policy that ships, and rivals beside it."`
+	Version  versionCommand  `cmd:"" help:"Print the version."`
 
 	DemoRegistry demo.RegistryCommand `cmd:"" name:"demo-registry" hidden:"" help:"The registry of meshd demo and meshd sim lab, in its own process."`
 }
