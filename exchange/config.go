@@ -53,6 +53,9 @@ type Config struct {
 	MaxConns int
 	// MaxUploads bounds requests at the data port that wait or are being served. Default 256.
 	MaxUploads int
+	// MaxWaiting bounds the open handles of blobs that are on their way, and with them the readers that wait; more are
+	// refused with ErrBusy. Default 4096.
+	MaxWaiting int
 	// BufferBytes bounds the memory for pieces on their way from the network to the disk. Default 64 MiB.
 	BufferBytes int64
 	// Limits are the rates of the node; others may use them too. Default: none.
@@ -80,6 +83,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxStreams, 2048)
 	setDefault(&c.MaxConns, 1024)
 	setDefault(&c.MaxUploads, 256)
+	setDefault(&c.MaxWaiting, 4096)
 	setDefault(&c.BufferBytes, 64<<20)
 	setDefault(&c.OpenTimeout, 30*time.Second)
 	setDefault(&c.IdleTimeout, 2*time.Minute)
@@ -124,7 +128,7 @@ func (c Config) Validate() error {
 		return fmt.Errorf("exchange: identity is %s, must be Ed25519", c.Key.Type())
 	case c.DataListener == nil:
 		return errors.New("exchange: no data listener")
-	case c.MaxStreams < 0, c.MaxConns < 0, c.MaxUploads < 0, c.BufferBytes < 0,
+	case c.MaxStreams < 0, c.MaxConns < 0, c.MaxUploads < 0, c.MaxWaiting < 0, c.BufferBytes < 0,
 		c.OpenTimeout < 0, c.IdleTimeout < 0, c.ProgressTimeout < 0:
 		return errors.New("exchange: negative limit")
 	case c.BufferBytes != 0 && c.BufferBytes < swarm.MaxPieceSize:

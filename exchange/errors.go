@@ -17,6 +17,7 @@ var (
 	ErrRestarted     = errors.New("bytes already read proved wrong and are being fetched again")
 	ErrAbandoned     = errors.New("nobody reads the blob")
 	ErrClosed        = errors.New("exchange is closed")
+	ErrBusy          = errors.New("too many blobs are being waited for")
 	ErrReaderClosed  = errors.New("reader is closed")
 	ErrRange         = errors.New("range outside the blob")
 	ErrSize          = errors.New("size of the blob changed")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	logging "github.com/ipfs/go-log/v2"
@@ -53,6 +54,7 @@ type Exchange struct {
 	done     chan struct{} // closed when the loop has ended
 	news     chan announcement
 	lookups  chan struct{}  // a slot for each search under way
+	waiting  atomic.Int64   // open handles of blobs on their way
 	workers  sync.WaitGroup // all goroutines that are not the loop's or the server's
 
 	// Owned by the loop.

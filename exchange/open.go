@@ -70,7 +70,7 @@ type Handle struct {
 
 // Open finds a blob on disk, joins the fetch that is under way, or begins one. It returns once the size is known
 // and bytes can be expected: some have come, or the origin has answered; a blob of one piece is there by then.
-// Otherwise it fails as the fetch does, or with ctx, which does not stop the fetch. A private blob has to have a sha256
+// Otherwise it fails as the fetch does, with ErrBusy if too many wait, or with ctx, which does not stop the fetch. A private blob has to have a sha256
 // digest (store.ErrUnsupported). The name of a private blob is no digest that a caller may ask for, and that of a file only
 // one that says so: names that clients bring never open them.
 func (x *Exchange) Open(ctx context.Context, w Want) (*Handle, error) {
@@ -124,7 +124,7 @@ func (x *Exchange) enter(w Want) (*Handle, error) {
 			return h, err
 		}
 	}
-	h, err := x.join(w)
+	h, err := x.joinOne(w)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
@@ -155,6 +155,19 @@ func (x *Exchange) openComplete(d digest.Digest) (*Handle, error) {
 		return nil, fmt.Errorf("open %s: %w", d, err)
 	}
 	return &Handle{x: x, blob: b, size: b.Size()}, nil
+}
+
+// joinOne is join within Config.MaxWaiting.
+func (x *Exchange) joinOne(w Want) (*Handle, error) {
+	if x.waiting.Add(1) > int64(x.cfg.MaxWaiting) {
+		x.waiting.Add(-1)
+		return nil, ErrBusy
+	}
+	h, err := x.join(w)
+	if err != nil || h.s == nil {
+		x.waiting.Add(-1)
+	}
+	return h, err
 }
 
 // join adds a want to the digest's session, or opens the blob if it has become complete meanwhile.
@@ -291,6 +304,7 @@ func (h *Handle) Close() error {
 	if h.s != nil {
 		h.dropWaiter()
 		h.x.release(h.s)
+		h.x.waiting.Add(-1)
 	}
 	if h.blob != nil {
 		return h.blob.Close()

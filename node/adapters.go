@@ -61,7 +61,7 @@ func mirrorError(err error) error {
 		return fmt.Errorf("%w: %w", mirror.ErrDraining, err)
 	case errors.Is(err, exchange.ErrInvalidDigest), errors.As(err, &refused) && refused.Kind == swarm.OriginNotFound:
 		return fmt.Errorf("%w: %w", mirror.ErrNotFound, err)
-	case errors.As(err, &refused) && refused.Kind == swarm.OriginThrottled:
+	case errors.Is(err, exchange.ErrBusy), errors.As(err, &refused) && refused.Kind == swarm.OriginThrottled:
 		return fmt.Errorf("%w: %w", mirror.ErrBusy, err)
 	}
 	return err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
@@ -97,4 +98,36 @@ func dialRaw(t *testing.T, addr string) net.Conn {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// Connections beyond the bound are refused, and so are many of one peer.
+func TestConnectionsAreBounded(t *testing.T) {
+	rm, err := newResourceManager(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rm.Close()
+	const most = 2*1 + 64
+	var open []network.ConnManagementScope
+	for i := range most {
+		c, err := rm.OpenConnection(network.DirInbound, true, multiaddr.StringCast("/ip4/10.0.0.1/tcp/1"))
+		if err != nil {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+		open = append(open, c)
+	}
+	if _, err := rm.OpenConnection(network.DirInbound, true, multiaddr.StringCast("/ip4/10.0.0.2/tcp/1")); err == nil {
+		t.Errorf("connection %d is taken", most+1)
+	}
+	for _, c := range open[:9] {
+		if err = c.SetPeer("one peer"); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		t.Error("nine connections of one peer are taken")
+	}
+	for _, c := range open {
+		c.Done()
+	}
 }

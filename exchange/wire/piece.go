@@ -98,6 +98,7 @@ func ParseProof(hash swarm.Hash, proof []byte) (Attestation, error) {
 func SetBusy(h http.Header, wait time.Duration, load uint8) {
 	h[headerWait] = []string{strconv.FormatInt(int64(wait/time.Millisecond), 10)}
 	h[headerLoad] = []string{strconv.Itoa(int(load))}
+	h["Retry-After"] = []string{strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10)} // for who does not know ours
 }
 
 // ParseBusy reads what SetBusy wrote. Nonsense reads as zero, more than MaxWait as MaxWait.
