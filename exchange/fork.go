@@ -54,6 +54,7 @@ func (f *fork) run(ctx context.Context) {
 			<-f.slots
 			return
 		}
+		yieldTo(c)
 		f.sorting.Go(func() { f.sort(ctx, newSlotConn(c, func() { <-f.slots })) })
 	}
 }

@@ -52,6 +52,7 @@ func (l *dataListener) Accept() (net.Conn, error) {
 		<-l.slots
 		return nil, err
 	}
+	yieldTo(c)
 	cork := &corkConn{Conn: c, gone: func() { <-l.slots }}
 	return tls.Server(cork, l.x.tlsConfig("")), nil
 }
