@@ -134,3 +134,9 @@ func parsePlatforms(list []string) ([]v1.Platform, error) {
 	}
 	return out, nil
 }
+
+// CheckPlatforms reports platforms that a Request would refuse.
+func CheckPlatforms(list []string) error {
+	_, err := parsePlatforms(list)
+	return err
+}
