@@ -29,6 +29,8 @@ var allowed = map[string][]string{
 	"seed":                     {"exchange", "exchange/store"},
 	"seed/origin":              {},
 	"seed/file":                {"seed/origin"},
+	"seed/harbor":              {"seed/notify", "seed/preheat"},
+	"seed/notify":              {"seed/preheat"},
 	"seed/preheat":             {"exchange/swarm", "exchange/wire"},
 	"dht":                      {},
 	"dht/gossip":               {},
