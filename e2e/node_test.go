@@ -73,6 +73,7 @@ type mesh struct {
 	dir      string
 	nodes    []*node
 	extra    []string // flags for every node
+	each     func(n *node) []string
 	alone    bool     // no key and no bootstrap: a node without a mesh
 }
 
@@ -142,6 +143,9 @@ func (n *node) start(t testing.TB) {
 		args = append(args, "--seed")
 	}
 	args = append(args, n.mesh.extra...)
+	if n.mesh.each != nil {
+		args = append(args, n.mesh.each(n)...)
+	}
 	n.process = startProcess(t, filepath.Base(n.dir), exec.Command(cmp.Or(n.binary, meshdBinary(t)), args...))
 	n.waitFor(t, "readiness", 30*time.Second, func() error {
 		resp, err := httpClient.Get("http://" + n.admin() + "/readyz")

@@ -49,7 +49,7 @@ func (n *node) openAdmin() error {
 		return err
 	}
 	n.adminServer = admin.NewServer(admin.New(n.cfg.Admin.guard(token), n.adminRoutes()))
-	n.adminServer.TLSConfig, err = n.cfg.Admin.tls()
+	n.adminServer.TLSConfig, err = loadTLS("admin", n.cfg.Admin.Cert, n.cfg.Admin.Key)
 	return err
 }
 
@@ -74,17 +74,17 @@ func (c AdminConfig) guard(token string) admin.Guard {
 	}
 }
 
-// tls is nil without a certificate.
-func (c AdminConfig) tls() (*tls.Config, error) {
-	if c.Cert == "" {
+// loadTLS reads the certificate of an address and its key; nil without one.
+func loadTLS(address, cert, key string) (*tls.Config, error) {
+	if cert == "" {
 		return nil, nil
 	}
-	if _, err := readSecret(c.Key, givenSecret); err != nil {
-		return nil, fmt.Errorf("--admin-key: %w", err)
+	if _, err := readSecret(key, givenSecret); err != nil {
+		return nil, fmt.Errorf("--%s-key: %w", address, err)
 	}
-	pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		return nil, fmt.Errorf("--admin-cert, --admin-key: %w", err)
+		return nil, fmt.Errorf("--%s-cert, --%s-key: %w", address, address, err)
 	}
 	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}, nil
 }

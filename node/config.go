@@ -58,6 +58,7 @@ type Config struct {
 	Mirror   MirrorConfig
 	Proxy    ProxyConfig
 	Admin    AdminConfig
+	Preheat  PreheatConfig
 	P2P      P2PConfig
 	DHT      DHTConfig
 	Gossip   GossipConfig
@@ -109,6 +110,23 @@ type AdminConfig struct {
 	// Cert and Key are PEM files of a certificate for TLS, read at the start. Default "": no TLS. Flags --admin-cert,
 	// --admin-key.
 	Cert, Key string
+}
+
+// PreheatConfig is what Harbor and registries are answered at, and what is done about pushes.
+type PreheatConfig struct {
+	// Addr is the host:port of Harbor's preheat drivers and of webhooks. Default "": there is none. Flag --preheat-addr.
+	Addr string
+	// Auth is a file with lines none, basic USER:PASSWORD, bearer TOKEN or header NAME: VALUE, mode 0600: who may ask at Addr. It
+	// may be left out on loopback only, where then everybody may. Default "". Flag --preheat-auth.
+	Auth string
+	// Cert and Key are PEM files of a certificate for TLS at Addr. Default "": no TLS. Flags --preheat-cert, --preheat-key.
+	Cert, Key string
+	// Platforms of multi-platform images that Harbor or a webhook names, OS/ARCH or all. Default none: the node's own. Flag
+	// --preheat-platform, repeated.
+	Platforms []string
+	// Rules say where what is pushed is preheated; the first that fits counts. Default none: on all seeds. Flag
+	// --preheat-rule, repeated.
+	Rules []PreheatRule
 }
 
 // P2PConfig is the control plane: the libp2p host and how it finds the mesh.
@@ -302,6 +320,7 @@ func (c *Config) Validate() error {
 			bad(a.flag, "%v", err)
 		}
 	}
+	c.Preheat.validate(bad)
 	c.Admin.validate(bad)
 	if c.Mirror.DefaultRegistry == "" || strings.ContainsAny(c.Mirror.DefaultRegistry, "/ ?#@") {
 		bad("default-registry", "%q is not a registry host", c.Mirror.DefaultRegistry)

@@ -29,6 +29,7 @@ import (
 	"github.com/meshd-project/meshd/node/files"
 	"github.com/meshd-project/meshd/node/topology"
 	"github.com/meshd-project/meshd/node/trust"
+	"github.com/meshd-project/meshd/seed/notify"
 	"github.com/meshd-project/meshd/seed/origin"
 	"github.com/meshd-project/meshd/seed/preheat"
 )
@@ -71,11 +72,14 @@ type node struct {
 	direct    *directBlobs
 	mirror    *mirror.Mirror
 	preheat   *preheat.Manager
+	news      *notify.Notifier
 	ca        *proxy.CA
 	proxy     *proxy.Proxy
 	gateway   *gateway.Handler
 
 	mirrorServer, adminServer *http.Server
+	preheatServer             *http.Server // nil without --preheat-addr
+	preheatListener           net.Listener
 
 	closers []func() error // in the order of making
 }
@@ -197,7 +201,11 @@ func (n *node) listen() (err error) {
 		{"mirror-addr", n.cfg.Mirror.Addr, &n.mirrorListener},
 		{"admin-addr", n.cfg.Admin.Addr, &n.adminListener},
 		{"data-addr", data, &n.dataListener},
+		{"preheat-addr", n.cfg.Preheat.Addr, &n.preheatListener},
 	} {
+		if l.addr == "" {
+			continue
+		}
 		open := n.sockets[l.flag]
 		if open == nil {
 			if open, err = listen(l.flag, l.addr); err != nil {
@@ -388,6 +396,9 @@ func (n *node) run(ctx context.Context) error {
 	mesh.Go(func() error { n.findPlace(meshCtx); return nil })
 	fronts.Go(watch("proxy", n.proxy.Serve))
 	fronts.Go(watch("admin", n.serveAdmin))
+	if n.preheatServer != nil {
+		fronts.Go(watch("preheat address", n.servePreheat))
+	}
 	if n.zone.source == "none" { // clients wait until it is known
 		await(n.settled, life, failed)
 	}
@@ -411,7 +422,7 @@ func (n *node) run(ctx context.Context) error {
 	stopMesh()
 	errs = append(errs, mesh.Wait())
 	stopExchange()
-	errs = append(errs, core.Wait(), n.adminServer.Close(), fronts.Wait(), n.close())
+	errs = append(errs, core.Wait(), n.adminServer.Close(), n.closePreheat(), fronts.Wait(), n.close())
 	log.Infow("stopped", "peer", n.host.ID())
 	return errors.Join(errs...)
 }

@@ -34,7 +34,10 @@ func (n *node) openPreheat() (err error) {
 		Members: n.preheatMembers,
 		Settled: n.settled,
 	}, n.host, preheatOrigin{n.origin, n.cfg.Mirror.DefaultRegistry, n.direct}, preheatBlobs{n.exchange, documents{n.store}})
-	return err
+	if err != nil {
+		return err
+	}
+	return n.openHarbor()
 }
 
 // preheatMembers are the other nodes, those of the own zone first, then by distance; those of unknown distance last.

@@ -17,6 +17,7 @@ func (n *node) preheatRoutes() []admin.Route {
 		{Method: http.MethodPost, Path: "/v1/preheats", Handle: n.createPreheat},
 		{Method: http.MethodGet, Path: "/v1/preheats/{id}", Handle: n.getPreheat},
 		{Method: http.MethodDelete, Path: "/v1/preheats/{id}", Handle: n.cancelPreheat},
+		{Method: http.MethodPost, Path: "/v1/notify", Handle: n.notifyImage},
 	}
 }
 
@@ -58,6 +59,25 @@ func (n *node) createPreheat(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("Location", "/v1/preheats/"+job.ID.String())
 	return admin.WriteJSON(w, http.StatusCreated, job)
+}
+
+// notifyImage has the rules decide where an image goes that was pushed.
+func (n *node) notifyImage(w http.ResponseWriter, r *http.Request) error {
+	var body struct {
+		Image string `json:"image"`
+	}
+	if err := admin.Decode(r, &body); err != nil {
+		return err
+	}
+	image, err := preheat.ParseImage(body.Image, n.cfg.Mirror.DefaultRegistry)
+	if err != nil {
+		return preheatRefusal(err)
+	}
+	res, err := n.news.NotifyImage(r.Context(), image)
+	if err != nil {
+		return preheatRefusal(err)
+	}
+	return admin.WriteJSON(w, http.StatusOK, res)
 }
 
 func (n *node) listPreheats(w http.ResponseWriter, _ *http.Request) error {

@@ -26,6 +26,13 @@ type runCommand struct {
 	AdminCert      string `env:"MESHD_ADMIN_CERT" placeholder:"FILE" help:"Certificate for TLS on the admin address, PEM. Wanted, with a token, unless that is loopback or a socket."`
 	AdminKey       string `env:"MESHD_ADMIN_KEY" placeholder:"FILE" help:"Key of --admin-cert, PEM, mode 0600."`
 
+	PreheatAddr     string             `env:"MESHD_PREHEAT_ADDR" placeholder:"HOST:PORT" help:"Where Harbor asks for preheats and registries tell of pushes (default: nowhere)."`
+	PreheatAuth     string             `env:"MESHD_PREHEAT_AUTH" placeholder:"FILE" help:"Who may ask there: lines of none, basic USER:PASSWORD, bearer TOKEN or header NAME: VALUE. Wanted unless that is loopback."`
+	PreheatCert     string             `env:"MESHD_PREHEAT_CERT" placeholder:"FILE" help:"Certificate for TLS on the preheat address, PEM."`
+	PreheatKey      string             `env:"MESHD_PREHEAT_KEY" placeholder:"FILE" help:"Its key, PEM."`
+	PreheatPlatform []string           `env:"MESHD_PREHEAT_PLATFORM" sep:";" placeholder:"OS/ARCH" help:"What is preheated of multi-platform images that Harbor or a webhook names, or all; may be repeated (default: the node's own platform)."`
+	PreheatRule     []node.PreheatRule `env:"MESHD_PREHEAT_RULE" sep:";" placeholder:"[HOST/]NAME[:TAG]=SCOPE[,platform=OS/ARCH]" help:"Where what is pushed is preheated: seed, seeds, zone=NAME, all or none, with * for any text; may be repeated, the first that fits counts (default: all pushes go to the seeds)."`
+
 	P2PAddr       []string `name:"p2p-addr" env:"MESHD_P2P_ADDR" sep:";" default:"${p2p_addr}" placeholder:"MULTIADDR" help:"Where peers connect; may be repeated (default ${default}; without --mesh-key on loopback only)."`
 	DataAddr      string   `env:"MESHD_DATA_ADDR" default:"${data_addr}" placeholder:"HOST:PORT" help:"Where peers fetch pieces (default ${default}; without --mesh-key on loopback only)."`
 	DataPlaintext bool     `env:"MESHD_DATA_PLAINTEXT" help:"Send pieces unencrypted to nodes that have this too, and take them so, for half the CPU: where whoever can listen may read all images."`
@@ -97,6 +104,9 @@ func (r *runCommand) config() node.Config {
 	c.Mirror.DefaultRegistry = r.DefaultRegistry
 	c.Mirror.RangeRest = r.RangeRest
 	c.Mirror.TagTTL, c.Mirror.Stale, c.Mirror.StalePrivate = r.TagTTL, r.Stale, r.StalePrivate
+	c.Preheat = node.PreheatConfig{
+		Addr: r.PreheatAddr, Auth: r.PreheatAuth, Cert: r.PreheatCert, Key: r.PreheatKey, Platforms: r.PreheatPlatform, Rules: r.PreheatRule,
+	}
 	c.Admin = node.AdminConfig{Addr: r.AdminAddr, TokenFile: r.AdminTokenFile, Cert: r.AdminCert, Key: r.AdminKey}
 	c.P2P.Addrs = r.P2PAddr
 	c.P2P.Bootstrap = r.Bootstrap
