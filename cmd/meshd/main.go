@@ -32,6 +32,7 @@ type commands struct {
 	Cache    cacheCommands   `cmd:"" help:"What this node holds on its disk."`
 	Doctor   doctorCommand   `cmd:"" help:"Check the node on this host and say what to do; exit code 1 if something fails."`
 	Limits   limitsCommand   `cmd:"" help:"Show the rates of the node on this host, or change them until it ends."`
+	Get      getCommand      `cmd:"" help:"Get files by URL, or images, through the mesh."`
 	CA       setup.CACommand `cmd:"" name:"ca" help:"The certificate by which the proxy ends TLS: print it, have clients trust it."`
 	Setup    setup.Command   `cmd:"" help:"Have a container client on this host pull through meshd, or take that back."`
 	Evidence evidenceCommand `cmd:"" help:"Show the proofs that peers lied, and check them."`
@@ -90,6 +91,10 @@ func run(args []string, std streams) int {
 			return usageError(std, err)
 		}
 		fmt.Fprintf(std.err, "meshd: %v\n", err)
+		var coded interface{ ExitCode() int }
+		if errors.As(err, &coded) {
+			return coded.ExitCode()
+		}
 		return exitFailed
 	}
 	return 0

@@ -182,15 +182,16 @@ func (v *version) setName(given string) error {
 
 // Info implements gateway.File.
 func (v *version) Info() gateway.Info {
-	return gateway.Info{Tag: tag(v.name), Size: v.info.Size, ContentType: v.info.ContentType, Modified: v.info.Modified}
+	return gateway.Info{Tag: v.tag(), Size: v.info.Size, ContentType: v.info.ContentType, Modified: v.info.Modified}
 }
 
-// tag is the ETag of a name: the same on every node, and not the name, by which peers give the file out.
-func tag(name digest.Digest) string {
-	if name == "" {
+// tag is the version's ETag: the same on every node, and not the name, by which peers give the file out. One that is known
+// by its digest alone has none of its own: that is proven at the end only.
+func (v *version) tag() string {
+	if !v.known.version.Strong() {
 		return ""
 	}
-	return digest.FromString("meshd tag " + name.String()).Encoded()[:32]
+	return v.known.request.Tag(v.known.version, v.files.key())
 }
 
 // Open implements gateway.File.

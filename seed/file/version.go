@@ -83,6 +83,12 @@ func (v Version) condition(h http.Header) {
 	}
 }
 
+// Tag names a version as an ETag does, without quotes: the same for all who have the same Identity, which it does not tell.
+func (r Request) Tag(v Version, key []byte) string {
+	sum := sha256.Sum256(append([]byte("meshd tag\n"), r.Identity(v, key)...))
+	return hex.EncodeToString(sum[:16])
+}
+
 // Identity is what the name of a version is made of: who has the same has asked for the same file, with the same headers,
 // and was told the same validators and length. key keeps headers from being guessed by their hash; all who are to share a
 // private file have to have the same.

@@ -188,6 +188,27 @@ func (c *Client) ask(ctx context.Context, method, path string, body []byte) ([]b
 	return answer, nil
 }
 
+// Stream sends in as JSON and returns the answer as it comes, whatever its status; its body is the caller's to close. Waiting
+// is bounded by ctx alone.
+func (c *Client) Stream(ctx context.Context, path string, in any, header http.Header) (*http.Response, error) {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return nil, fmt.Errorf("POST %s: %w", path, err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	for name, values := range header {
+		req.Header[name] = values
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	return c.http.Do(req)
+}
+
 // refusal reads the one shape that errors have.
 func (c *Client) refusal(resp *http.Response, body []byte) error {
 	var told admin.ErrorBody
