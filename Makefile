@@ -50,8 +50,9 @@ chaos: ## Random faults for CHAOS_TIME (5m) while clients pull, replayed by CHAO
 	@.ci/install
 	MESHD_CHAOS_TIME=$(CHAOS_TIME) MESHD_CHAOS_SEED=$(CHAOS_SEED) $(GO) test -count=1 -v -timeout 90m -run '^TestChaos$$' ./e2e
 
-bench: ## Measure speed and memory against curl and nginx; prints figures and ratios
+bench: ## Measure speed, CPU and memory beside curl, nginx and a Go file server; prints tables (docs/performance.md)
 	@.ci/install bench
+	$(GO) test -count=1 -run '^$$' -bench Plane -benchtime 5x -timeout 60m ./exchange
 	$(GO) test -count=1 -run '^$$' -bench . -benchtime 3x -timeout 60m ./e2e
 
 lint: ## Check format, vet and staticcheck

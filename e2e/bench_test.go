@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/meshd-project/meshd/e2e/table"
 )
 
 // The benchmarks report ratios to a direct pull in the same run: absolute times say more about the machine. Each round
@@ -52,7 +54,13 @@ func (p *process) cpuSeconds(t testing.TB) float64 {
 	t.Helper()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
 	must(t, err)
-	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+	return statSeconds(t, string(data))
+}
+
+// statSeconds reads the processor time in a line of /proc/PID/stat.
+func statSeconds(t testing.TB, line string) float64 {
+	t.Helper()
+	fields := strings.Fields(line[strings.LastIndexByte(line, ')')+1:])
 	user, err := strconv.ParseFloat(fields[11], 64)
 	must(t, err)
 	system, err := strconv.ParseFloat(fields[12], 64)
@@ -118,6 +126,9 @@ func coldGiB(b *testing.B, n network, r *registry, origin string) {
 	b.ReportMetric(median(through)/median(direct), "x-direct")
 	b.ReportMetric(median(cpu), "cpu-s")
 	b.ReportMetric(slices.Max(peak), "peak-MiB")
+	table.Add(table.Row{
+		What: b.Name()[len("Benchmark"):] + ", time", Unit: "s", Ours: table.Median(through), Reference: table.Median(direct), ReferenceName: "curl from the registry",
+	})
 }
 
 // A warm pull of 1 GiB against nginx with the same file.
@@ -130,15 +141,17 @@ func BenchmarkWarm1GiB(b *testing.B) {
 	must(b, os.Chmod(dir, 0o755))
 	must(b, os.WriteFile(filepath.Join(dir, "blob"), x.data, 0o644))
 	x.data = nil
-	nginx := startNginx(b, n.host(210)+":8080", dir)
+	nginx, server := startNginx(b, n.host(210)+":8080", dir)
 	node := standalone(b, r, r.addr, n, 1)
 	url := "http://" + node.mirror() + "/v2/" + x.repo + "/blobs/" + x.hash.String()
 	curl(b, url)
 	curl(b, "http://"+nginx+"/blob")
-	var theirs, ours, cpu []float64
+	var theirs, ours, cpu, theirCPU []float64
 	for b.Loop() {
+		before := server.cpuOfTree(b)
 		theirs = append(theirs, curl(b, "http://"+nginx+"/blob"))
-		before := node.cpuSeconds(b)
+		theirCPU = append(theirCPU, server.cpuOfTree(b)-before)
+		before = node.cpuSeconds(b)
 		ours = append(ours, curl(b, url))
 		cpu = append(cpu, node.cpuSeconds(b)-before)
 	}
@@ -147,9 +160,18 @@ func BenchmarkWarm1GiB(b *testing.B) {
 	b.ReportMetric(median(ours), "meshd-s")
 	b.ReportMetric(median(ours)/median(theirs), "x-nginx")
 	b.ReportMetric(median(cpu), "cpu-s")
+	b.ReportMetric(median(theirCPU), "nginx-cpu-s")
+	table.Add(table.Row{
+		What: "warm pull, speed", Unit: "MB/s", Ours: gib / 1e6 / table.Median(ours), Reference: gib / 1e6 / table.Median(theirs), ReferenceName: "nginx",
+		Goal: table.Goal{AtLeast: 1},
+	})
+	table.Add(table.Row{
+		What: "warm pull, CPU of the server", Unit: "s/GiB", Ours: table.Median(cpu), Reference: table.Median(theirCPU), ReferenceName: "nginx",
+		Goal: table.Goal{AtMost: 1.1},
+	})
 }
 
-func startNginx(b *testing.B, addr, root string) string {
+func startNginx(b *testing.B, addr, root string) (string, *process) {
 	b.Helper()
 	dir := b.TempDir()
 	config := filepath.Join(dir, "nginx.conf")
@@ -166,7 +188,7 @@ func startNginx(b *testing.B, addr, root string) string {
 		}
 		return err
 	})
-	return addr
+	return addr, p
 }
 
 // An image of 121 small blobs cold, as a client pulls it: the manifest, then three blobs at a time, against the same

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/meshd-project/meshd/e2e/table"
 )
 
 // helperEnv makes this test binary a helper process instead.
@@ -18,6 +20,7 @@ func TestMain(m *testing.M) {
 	}
 	built.dir, built.errs = os.Getenv(builtEnv), map[string]error{}
 	code := m.Run()
+	table.Print(os.Stderr)
 	if built.dir != os.Getenv(builtEnv) {
 		os.RemoveAll(built.dir)
 	}

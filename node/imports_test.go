@@ -47,6 +47,7 @@ var allowed = map[string][]string{
 	"netsim/testbed":           {},
 	"e2e":                      {},
 	"e2e/liar":                 {"dht", "dht/gossip", "exchange", "exchange/swarm", "exchange/wire"},
+	"e2e/table":                {},
 }
 
 // cidUsers are the only packages that may name content by CID.
