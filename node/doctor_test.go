@@ -103,7 +103,7 @@ func TestDoctorOfTheSick(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.P2P.MeshKey, c.DataDir = filepath.Join(keyDir, "mesh.key"), filepath.Join(keyDir, "data")
-	if err := errors.Join(os.Mkdir(c.DataDir, 0o700), os.Chmod(c.DataDir, 0o777)); err != nil {
+	if err := os.Mkdir(c.DataDir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	c.P2P.Bootstrap = []string{fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", nobody.Port)}
@@ -114,7 +114,7 @@ func TestDoctorOfTheSick(t *testing.T) {
 		t.Fatal(err) // so that it does not wait for the mesh
 	}
 	n := launch(t, c, nil)
-	if err := os.Chmod(c.P2P.MeshKey, 0o644); err != nil {
+	if err := errors.Join(os.Chmod(c.P2P.MeshKey, 0o644), os.Chmod(c.DataDir, 0o777)); err != nil {
 		t.Fatal(err)
 	}
 	checks := n.examine(t)

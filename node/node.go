@@ -172,6 +172,9 @@ func (n *node) openDataDir() (err error) {
 	if err := os.MkdirAll(n.cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("--data-dir: %w", err)
 	}
+	if err := closeDir(n.cfg.DataDir); err != nil {
+		return err
+	}
 	if n.key, err = loadIdentity(n.cfg.DataDir); err != nil {
 		return err
 	}

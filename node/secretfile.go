@@ -38,6 +38,23 @@ func readSecret(path string, forbid fs.FileMode) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxSecret))
 }
 
+// closeDir takes from others the right to write into a directory that was there already. That fails if it belongs to
+// somebody else; then the log says so, and whoever gave it has to know.
+func closeDir(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("--data-dir: %w", err)
+	}
+	mode := info.Mode().Perm()
+	if mode&0o022 == 0 {
+		return nil
+	}
+	if err := os.Chmod(dir, mode&^0o022); err != nil {
+		log.Warnw("others can write into the data dir", "dir", dir, "mode", mode.String(), "err", err)
+	}
+	return nil
+}
+
 // hidden reports whether a directory above a file keeps everybody but its owner out: then the file's own mode matters
 // to nobody. It is so below /root and in most temporary directories.
 func hidden(path string) bool {

@@ -112,3 +112,19 @@ func TestHidden(t *testing.T) {
 		}
 	}
 }
+
+// A data dir that was there already is closed to others for writing, whatever os.MkdirAll thinks of it.
+func TestDataDirIsClosed(t *testing.T) {
+	c := testConfig(t, "")
+	if err := os.Chmod(c.DataDir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	n, err := start(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.close() //nolint:errcheck // of a test
+	if info, err := os.Stat(c.DataDir); err != nil || info.Mode().Perm()&0o022 != 0 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}

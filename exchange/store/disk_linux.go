@@ -12,7 +12,7 @@ func (osDisk) Free(name string) (free, total int64, err error) {
 	if err := unix.Statfs(name, &st); err != nil {
 		return 0, 0, err
 	}
-	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, nil
+	return int64(st.Bavail) * int64(st.Bsize), int64(st.Blocks) * int64(st.Bsize), nil
 }
 
 // Allocate sets blocks aside with fallocate. Besides the promise of space it makes writes cheaper: into a
