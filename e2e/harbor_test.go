@@ -28,6 +28,20 @@ func (m *mesh) answerHarbor(t testing.TB) {
 	m.each = func(n *node) []string { return []string{"--preheat-addr", n.preheatAddr(), "--preheat-auth", auth} }
 }
 
+// tells is the part of docker-registry's configuration by which it tells a node of pushes.
+func tells(host string) string {
+	return fmt.Sprintf(`notifications:
+  endpoints:
+    - name: meshd
+      url: http://%s:65005/registry/notifications
+      headers:
+        Authorization: ["Bearer %s"]
+      timeout: 5s
+      threshold: 3
+      backoff: 200ms
+`, host, preheatToken)
+}
+
 // harborCall sends a request as Harbor does and returns status and body.
 func harborCall(t testing.TB, method, url, body string, auth func(*http.Request)) (int, string) {
 	t.Helper()
@@ -60,8 +74,7 @@ func TestPushNotification(t *testing.T) {
 	n := newNetwork(t)
 	r := startRegistry(t, n)
 	m := &mesh{net: n, registry: r, origin: r.url(), dir: t.TempDir()}
-	pushed := r.guard(t, n, fmt.Sprintf("notifications:\n  endpoints:\n    - name: meshd\n      url: http://%s:65005/registry/notifications\n"+
-		"      headers:\n        Authorization: [\"Bearer %s\"]\n      timeout: 5s\n      threshold: 3\n      backoff: 200ms\n", n.host(2), preheatToken))
+	pushed := r.guard(t, n, tells(n.host(2)))
 	m.extra = []string{"--registry", "hub.example=" + pushed.url() + ",url=http://" + pushed.addr, "--preheat-rule", "hub.example/prod/*:v*=seeds"}
 	m.answerHarbor(t)
 	m.start(t, twoZones...)

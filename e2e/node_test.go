@@ -74,7 +74,7 @@ type mesh struct {
 	nodes    []*node
 	extra    []string // flags for every node
 	each     func(n *node) []string
-	alone    bool     // no key and no bootstrap: a node without a mesh
+	alone    bool // no key and no bootstrap: a node without a mesh
 }
 
 // nodeSpec is what differs between nodes.

@@ -97,12 +97,7 @@ func TestPreheat(t *testing.T) {
 // reads the registry has no less.
 func (m *mesh) checkZones(t testing.TB, size int64) {
 	t.Helper()
-	zones := map[string]int64{}
-	for _, n := range m.nodes {
-		in := n.status(t).BytesIn
-		zones[n.zone] += in.OtherZone + in.Origin
-	}
-	for zone, n := range zones {
+	for zone, n := range m.intoZones(t) {
 		copies := float64(n) / float64(size)
 		t.Logf("copies into %s: %.4f", zone, copies)
 		if copies < 1 || copies > maxCopies {

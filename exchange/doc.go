@@ -30,6 +30,7 @@
 //	r, err := h.Reader(0, -1)
 //	n, err := r.WriteTo(w)                 // bytes flow while the blob is being fetched
 //	r.Close(); h.Close()
+//	err = x.Fetch(ctx, want, progress)     // onto the disk, for nobody to read yet
 //
 // Run ends in this order: no new streams and requests; sessions fail with ErrClosed; transfers are cancelled and
 // waited for; partial blobs are closed and stay on disk. The host and the store belong to the caller and are

@@ -11,6 +11,9 @@
 //	         -> seed/origin       the rest of what they ask registries (proxy.go)
 //	exchange -> seed/origin       byte ranges (exchangeOrigin)
 //	         -> dht, dht/gossip   who holds a digest; both fit without an adapter
+//	seed/preheat -> exchange      blobs, behind clients' (preheat.go: preheatBlobs)
+//	         -> seed/origin       manifests, and the operator's credentials (preheatOrigin)
+//	seed/harbor, seed/notify -> seed/preheat   what Harbor and registries ask for (harbor.go)
 //	gossip   -> topology          members, as they describe themselves
 //	topology -> exchange          members that can be used, with RTT and data address
 //

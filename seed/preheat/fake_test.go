@@ -182,6 +182,13 @@ func (d *disk) has(text string) bool {
 	return d.here[digest.FromString(text)]
 }
 
+// busy is the fetches under way.
+func (d *disk) busy() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.now
+}
+
 func (d *disk) count() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()

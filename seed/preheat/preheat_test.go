@@ -334,7 +334,7 @@ func TestCancel(t *testing.T) {
 			t.Errorf("%s %s", j.State, j.Reason)
 		}
 		for i, n := range ns {
-			if n.disk.now != 0 {
+			if n.disk.busy() != 0 {
 				t.Errorf("node %d goes on", i)
 			}
 			if s := j.Nodes[i].State; s != Cancelled {
