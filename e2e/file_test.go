@@ -18,14 +18,17 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // fileServer is an HTTP server with one file under every path, that counts what it sends.
 type fileServer struct {
 	addr string
 	data []byte
-	sent atomic.Int64 // bytes of bodies of GETs
-	rate atomic.Int64 // bytes a second for each answer; 0: no limit
+	sent atomic.Int64  // bytes of bodies of GETs
+	rate atomic.Int64  // bytes a second for each answer; 0: no limit
+	line *rate.Limiter // for all answers together; nil: no limit
 }
 
 func startFileServer(t testing.TB, n network, size int) *fileServer {
@@ -85,6 +88,9 @@ type countedWriter struct {
 func (w *countedWriter) Write(p []byte) (int, error) {
 	if rate := w.s.rate.Load(); rate > 0 {
 		time.Sleep(time.Duration(len(p)) * time.Second / time.Duration(rate))
+	}
+	if w.s.line != nil {
+		_ = w.s.line.WaitN(context.Background(), len(p)) // the burst is larger than a Write
 	}
 	n, err := w.ResponseWriter.Write(p)
 	w.s.sent.Add(int64(n))
