@@ -17,6 +17,7 @@ type member struct {
 	asked   int32      // piece requests of ours under way at it
 	mute    int        // requests in a row of which not a byte came
 	backoff Time       // no request before this
+	busy    Time       // since when it answers that it is busy and nothing else; 0: it does not
 	slow    float32    // EWMA of observed over expected time of a piece, at least 1
 	load    uint8      // uploads that it last reported
 

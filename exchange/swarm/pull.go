@@ -366,7 +366,7 @@ func (c *Core) timed(m *member, took time.Duration) {
 	}
 	slow := max(1, float32(took)/float32(max(c.pieceTime, time.Millisecond))/float32(m.load+1))
 	m.slow += 0.3 * (slow - m.slow)
-	m.mute = 0
+	m.mute, m.busy = 0, 0
 	if m.Zone != c.cfg.Zone {
 		if c.farTime == 0 {
 			c.farTime = took
@@ -408,6 +408,9 @@ func (c *Core) failed(e PieceFailed) {
 	switch e.Why {
 	case FailedBusy:
 		m.load = e.Load
+		if m.busy == 0 {
+			m.busy = max(asked, 1)
+		}
 		m.backoff = c.now.Add(time.Duration(float64(max(e.Wait, 5*time.Millisecond)) * (0.5 + c.rng.Float64())))
 	case FailedNotFound:
 		if n != nil {

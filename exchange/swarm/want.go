@@ -361,7 +361,30 @@ func (c *Core) checkProgress(b *blob) {
 	}
 	if still > c.cfg.LastResort+c.lastResortTurn(b) && c.now >= b.originUntil && !b.origin.Zero() {
 		b.bypass = true
+		c.writeOff(b)
 	}
+}
+
+// writeOff believes no neighbour that has what is missing here and has been busy all the while, also when it was asked last:
+// nothing is fetched of what somebody says that he has.
+func (c *Core) writeOff(b *blob) {
+	for _, n := range slices.Clone(b.neighbours) {
+		m := n.m
+		busy := m.busy != 0 && c.now.Sub(m.busy) >= c.cfg.LastResort/2 && m.backoff.Add(c.cfg.ClaimTimeout) >= c.now
+		if busy && n.offers(b) {
+			c.penalise(m.ID, FailedMute)
+		}
+	}
+}
+
+// offers reports whether a neighbour says that it has a piece that is missing here.
+func (n *neighbour) offers(b *blob) bool {
+	for i := range b.pieces {
+		if p := PieceIndex(i); n.have.Has(p) && !b.have.Has(p) {
+			return true
+		}
+	}
+	return false
 }
 
 // probe asks the neighbours for a sign of life when nothing comes, and leaves out those that gave none: their pieces

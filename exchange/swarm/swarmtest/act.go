@@ -19,7 +19,11 @@ func (nd *Node) act(a swarm.Action) {
 		}
 		if to := n.node(a.To); to != nil {
 			n.after(n.latency(nd, to), func() {
-				if !nd.Dead && !nd.parted[to.ID] {
+				switch {
+				case nd.Dead || nd.parted[to.ID]:
+				case to.Usurp:
+					to.usurp(nd, a.Msg)
+				default:
 					to.step(swarm.Received{From: nd.ID, Msg: a.Msg})
 				}
 			})
@@ -108,6 +112,10 @@ func (nd *Node) requestPiece(a swarm.RequestPiece) {
 		})
 	}
 	n.after(lat, func() {
+		if from.Usurp {
+			n.after(lat, func() { fail(from.usurpRefuses(n)) })
+			return
+		}
 		if from.Dead || nd.parted[from.ID] {
 			n.after(lat, func() { fail(swarm.FailedReset, 0, 0) })
 			return
@@ -225,4 +233,40 @@ func (nd *Node) verify() {
 		}
 	}
 	nd.step(swarm.Verified{Digest: d})
+}
+
+// usurp answers a message as one who says that it has all, keeps every unit for itself as arbiter, and gives nothing.
+func (nd *Node) usurp(from *Node, m swarm.Message) {
+	n := nd.net
+	full := swarm.Hello{Digest: n.Digest, Size: n.Size, Have: swarm.FullBitmap(swarm.LayoutOf(n.Size).Pieces())}
+	var answers []swarm.Message
+	switch m := m.(type) {
+	case swarm.Hello:
+		if full.Reply = true; !m.Reply {
+			answers = append(answers, full)
+		}
+	case swarm.Want:
+		answers = append(answers, full)
+	case swarm.Join:
+		answers = append(answers, swarm.Members{Digest: n.Digest, Peers: []swarm.MemberRef{{ID: nd.ID, Zone: nd.Zone}}}, full)
+	case swarm.Claim:
+		if m.State == swarm.ClaimWant {
+			v := swarm.Verdict{Digest: n.Digest, Scope: m.Scope}
+			for _, u := range m.Units {
+				v.Denied = append(v.Denied, swarm.Denial{Units: u, Holder: nd.ID, Done: true})
+			}
+			answers = append(answers, v)
+		}
+	}
+	for _, a := range answers {
+		n.after(n.latency(nd, from), func() { from.step(swarm.Received{From: nd.ID, Msg: a}) })
+	}
+}
+
+// usurpRefuses is its answer to a request for a piece: busy, or not there, in turn.
+func (nd *Node) usurpRefuses(n *Net) (why swarm.Failure, wait time.Duration, load uint8) {
+	if n.xfers%2 == 0 {
+		return swarm.FailedBusy, 30 * time.Second, 255
+	}
+	return swarm.FailedNotFound, 0, 0
 }

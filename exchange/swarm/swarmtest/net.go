@@ -54,6 +54,7 @@ type Node struct {
 	Bad   bool // serves bytes that do not match
 	Boast bool // says that it has all
 	Mute  bool // accepts requests and sends nothing
+	Usurp bool // says that it has all, keeps every unit for itself as arbiter, and gives nothing
 	Slow  float64
 	Done  swarm.Time // 0: not done
 	Ended swarm.GiveUpReason
