@@ -17,6 +17,7 @@ import (
 	"github.com/meshd-project/meshd/exchange/store"
 	"github.com/meshd-project/meshd/exchange/swarm"
 	"github.com/meshd-project/meshd/node/topology"
+	"github.com/meshd-project/meshd/seed/storage"
 )
 
 // Names of the files that a node keeps in its data dir.
@@ -222,6 +223,9 @@ type StoreConfig struct {
 	// ContainerdContent is containerd's content store (/var/lib/containerd/io.containerd.content.v1.content): layers that lie
 	// there are served from there and not kept twice. Default "": none. Flag --containerd-content.
 	ContainerdContent string
+	// SeedStorage is the URL of a bucket that keeps what this seed has: s3://BUCKET, gs://BUCKET, azblob://CONTAINER or
+	// file:///DIR. Default "": none. Flag --seed-storage.
+	SeedStorage string
 	// ScrubRate is how many bytes a second are read to find what has rotted on disk, every blob once a week; 0 = none.
 	// Default 8 MiB/s. Flag --scrub-rate.
 	ScrubRate Rate
@@ -247,6 +251,11 @@ func (c StoreConfig) store(dir string) store.Config {
 func (c StoreConfig) validate(bad func(flag, format string, args ...any)) {
 	if c.CacheLow > c.CacheSize {
 		bad("cache-low", "%s is more than the --cache-size of %s", c.CacheLow, c.CacheSize)
+	}
+	if c.SeedStorage != "" {
+		if err := storage.Check(c.SeedStorage); err != nil {
+			bad("seed-storage", "%v", err)
+		}
 	}
 	if c.ContainerdContent != "" && !filepath.IsAbs(c.ContainerdContent) {
 		bad("containerd-content", "%q is not an absolute path", c.ContainerdContent)
@@ -373,6 +382,9 @@ func (c *Config) Validate() error {
 		}
 	}
 	c.Store.validate(bad)
+	if c.Store.SeedStorage != "" && !c.Seed {
+		bad("seed-storage", "only a seed has one: give --seed as well")
+	}
 	return errors.Join(errs...)
 }
 

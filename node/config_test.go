@@ -60,6 +60,10 @@ func TestValidateRefuses(t *testing.T) {
 		{"no bound", func(c *Config) { c.Store.CacheSize = 0 }, ""},
 		{"target below least", func(c *Config) { c.Store.FreeTarget = 1 << 20 }, "--free-target"},
 		{"content store", func(c *Config) { c.Store.ContainerdContent = "content" }, "--containerd-content"},
+		{"bucket", func(c *Config) { c.Seed, c.Store.SeedStorage = true, "s3://bucket" }, ""},
+		{"bucket of no seed", func(c *Config) { c.Store.SeedStorage = "s3://bucket" }, "--seed-storage"},
+		{"bucket of no scheme", func(c *Config) { c.Seed, c.Store.SeedStorage = true, "bucket" }, "--seed-storage"},
+		{"bucket with password", func(c *Config) { c.Seed, c.Store.SeedStorage = true, "s3://me:secret@bucket" }, "--seed-storage"},
 		{"negative scrub", func(c *Config) { c.Store.ScrubRate = -1 }, "--scrub-rate"},
 		{"negative limit", func(c *Config) { c.Exchange.UploadLimit = -1 }, "--upload-limit"},
 	} {

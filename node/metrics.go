@@ -68,6 +68,20 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	counter("meshd_duplicate_bytes_total", "Bytes that came over the network and led to nothing.", s.DuplicateBytes)
 	send(prometheus.GaugeValue, "meshd_store_bytes", "Bytes of blobs on disk.", float64(s.Store.Bytes))
 	send(prometheus.GaugeValue, "meshd_store_pinned_bytes", "Bytes of blobs on disk that pins hold.", float64(s.Store.Pinned))
+	if b := s.Storage; b != nil {
+		up := func(h BucketHealth) int {
+			if h.Problem != "" {
+				return 0
+			}
+			return 1
+		}
+		gauge("meshd_seed_storage_readable", "1 while reading from the bucket goes well.", up(b.Read))
+		gauge("meshd_seed_storage_writable", "1 while writing to the bucket goes well.", up(b.Write))
+		gauge("meshd_seed_storage_pending", "Blobs that wait to be written to the bucket.", b.Pending)
+		counter("meshd_seed_storage_bytes_out_total", "Bytes written to the bucket.", b.BytesOut)
+		counter("meshd_seed_storage_bytes_in_total", "Bytes read from the bucket.", b.BytesIn)
+		counter("meshd_seed_storage_instead_total", "Fetches that went to the registry because the bucket failed.", b.Instead)
+	}
 	counter("meshd_scrub_bytes_total", "Bytes on disk hashed to find what has rotted.", s.Store.Scrub.Bytes)
 	counter("meshd_scrub_blobs_total", "Blobs on disk hashed to find what has rotted.", s.Store.Scrub.Blobs)
 	counter("meshd_scrub_corrupt_total", "Blobs on disk found to have rotted.", s.Store.Scrub.Corrupt)

@@ -32,6 +32,7 @@ import (
 	"github.com/meshd-project/meshd/seed/notify"
 	"github.com/meshd-project/meshd/seed/origin"
 	"github.com/meshd-project/meshd/seed/preheat"
+	"github.com/meshd-project/meshd/seed/storage"
 )
 
 // node is the parts of a running meshd, all made by start.
@@ -61,6 +62,7 @@ type node struct {
 	mirrorListener, adminListener, dataListener net.Listener
 
 	store     *store.Store
+	storage   *storage.Tier // nil: none
 	origin    *origin.Client
 	host      host.Host
 	dht       *dht.DHT
@@ -144,7 +146,7 @@ func begin(n *node) (_ *node, err error) {
 		}
 	}()
 	for _, step := range []func() error{
-		n.openDataDir, n.openTrust, n.openZone, n.listen, n.openStore, n.openOrigin, n.openHost, n.openMesh, n.openExchange, n.openFronts,
+		n.openDataDir, n.openTrust, n.openZone, n.listen, n.openStore, n.openStorage, n.openOrigin, n.openHost, n.openMesh, n.openExchange, n.openFronts,
 	} {
 		if err := step(); err != nil {
 			return nil, err
@@ -326,7 +328,7 @@ func (n *node) openExchange() (err error) {
 		Key: n.key, Zone: n.zone.name, Seed: n.cfg.Seed, DataListener: n.dataListener,
 		Plaintext: n.cfg.Exchange.DataPlaintext, Limits: n.limits, SpoolDir: n.cfg.DataDir, Seal: n.files.Seal,
 		Admit: n.gate.Admits, Evidence: n.evidence.keep,
-	}, n.host, n.store, exchangeOrigin{n.origin, n.cfg.Mirror.DefaultRegistry, n.files}, n.dht, n.gossip)
+	}, n.host, n.store, n.behindBucket(exchangeOrigin{n.origin, n.cfg.Mirror.DefaultRegistry, n.files}), n.dht, n.gossip)
 	if err != nil {
 		return err
 	}
@@ -382,6 +384,9 @@ func (n *node) run(ctx context.Context) error {
 	n.endLife = endLife
 
 	var fronts, mesh, core errgroup.Group
+	if n.storage != nil {
+		core.Go(watch("seed storage", func() error { return n.storage.Run(exchangeCtx) }))
+	}
 	core.Go(watch("store", func() error { return n.store.Run(exchangeCtx) }))
 	core.Go(watch("exchange", func() error { return n.exchange.Run(exchangeCtx) }))
 	mesh.Go(watch("mesh key", func() error { return n.meshKeys.Run(meshCtx, redial(n.host)) }))

@@ -30,9 +30,11 @@ type Status struct {
 
 	exchange.Status // bytes_in, bytes_out, origin_requests, duplicate_bytes, pulls, quarantined
 
-	Store  StoreStatus  `json:"store"`
-	DHT    DHTStatus    `json:"dht"`
-	Gossip GossipStatus `json:"gossip"`
+	Store StoreStatus `json:"store"`
+	// Storage is of a seed with --seed-storage.
+	Storage *StorageStatus `json:"seed_storage,omitempty"`
+	DHT     DHTStatus      `json:"dht"`
+	Gossip  GossipStatus   `json:"gossip"`
 }
 
 // DHTStatus is the node's part in the table of provider records. Counters begin with the node's life in its zone.
@@ -119,6 +121,7 @@ func (n *node) status() Status {
 		Store:  StoreStatus{Bytes: u.Bytes, Capacity: u.Capacity, Pinned: u.Pinned, Shelved: u.Shelved, Blobs: u.Blobs, Partials: u.Partials},
 	}
 	s.Store.Scrub = n.scrubStatus()
+	s.Storage = n.storageStatus()
 	s.DHT = DHTStatus(n.dht.Stats())
 	s.Gossip = GossipStatus(n.gossip.Stats())
 	if next := n.nextZone.Load(); next != nil && *next != n.zone.name {

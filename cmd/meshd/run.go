@@ -68,6 +68,7 @@ type runCommand struct {
 	UploadLimit   node.Rate  `env:"MESHD_UPLOAD_LIMIT" default:"${upload_limit}" placeholder:"RATE" help:"Most bytes a second out to peers; 0 for no limit."`
 	OriginLimit   node.Rate  `env:"MESHD_ORIGIN_LIMIT" default:"${origin_limit}" placeholder:"RATE" help:"Most bytes a second from all registries; 0 for no limit."`
 
+	SeedStorage       string `env:"MESHD_SEED_STORAGE" placeholder:"URL" help:"A bucket that keeps what this seed has, shared by several seeds if you like: s3://BUCKET, gs://BUCKET, azblob://CONTAINER or file:///DIR (options in docs/seed.md)."`
 	ContainerdContent string `env:"MESHD_CONTAINERD_CONTENT" placeholder:"DIR" help:"containerd's content store (/var/lib/containerd/io.containerd.content.v1.content): layers that lie there are served from there and not kept twice."`
 
 	LogLevel string `env:"MESHD_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"debug, info, warn or error (default ${default})."`
@@ -126,6 +127,7 @@ func (r *runCommand) config() node.Config {
 	c.Store.CacheSize, c.Store.CacheLow = r.CacheSize, r.CacheLow
 	c.Store.MinFree, c.Store.FreeTarget = r.MinFree, r.FreeTarget
 	c.Store.ScrubRate, c.Store.ContainerdContent = r.ScrubRate, r.ContainerdContent
+	c.Store.SeedStorage = r.SeedStorage
 	c.Files = node.FilesConfig{Allow: r.FilesAllow, Gateway: r.GatewayAllow}
 	return c
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 
@@ -71,7 +72,7 @@ func (o *Outline) UnmarshalBinary(b []byte) error {
 }
 
 // MaxOutline bounds the binary form of an Outline in bytes.
-const MaxOutline = sidecarHeaderMax + (MaxPieces+1)*len(Hash{})
+const MaxOutline int64 = sidecarHeaderMax + (MaxPieces+1)*sha256.Size
 
 // Prove copies a blob from r to w, in order, and fails with ErrDigestMismatch before the last piece is written unless every
 // piece is what o says and the whole what d names. Backends keep by it what they are given.

@@ -1,0 +1,119 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/meshd-project/meshd/exchange/store"
+	"github.com/meshd-project/meshd/exchange/store/storetest"
+)
+
+func fileBucket(t *testing.T, dir string) *Bucket {
+	t.Helper()
+	b, err := Open(t.Context(), "file://"+dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+func TestFileBucket(t *testing.T) {
+	storetest.Keeper(t, func(t *testing.T) store.Keeper { return fileBucket(t, t.TempDir()) })
+}
+
+// A blob without its outline is not there, and what is not ours is not listed.
+func TestBucketLayout(t *testing.T) {
+	dir := t.TempDir()
+	b := fileBucket(t, dir)
+	data := storetest.Sample(1, 3*storetest.PieceSize)
+	d := digest.FromBytes(data)
+	if err := b.Keep(t.Context(), d, storetest.Outline(data), bytes.NewReader(data)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(filepath.Join(dir, "blobs", "sha256", d.Encoded()))
+	if err != nil || !bytes.Equal(got, data) {
+		t.Errorf("not byte for byte: %v", err)
+	}
+	if left, err := os.ReadDir(filepath.Join(dir, "claims", "sha256")); err == nil && len(left) > 0 {
+		t.Errorf("claims left: %v", left)
+	}
+	meta := filepath.Join(dir, "blobs", "sha256", d.Encoded()+metaExt)
+	if err := os.WriteFile(meta, []byte("nonsense"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Open(t.Context(), d); !errors.Is(err, store.ErrInvalid) {
+		t.Errorf("damaged outline: %v", err)
+	}
+	if err := os.Remove(meta); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "blobs", "readme.meta"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	storetest.Backend(t, b)
+	err = b.Walk(t.Context(), func(d digest.Digest) error { t.Errorf("listed: %s", d); return nil })
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// Of two seeds one writes; the other is told so, and takes over from one that has gone.
+func TestClaim(t *testing.T) {
+	dir := t.TempDir()
+	b := fileBucket(t, dir)
+	data := storetest.Sample(1, 3*storetest.PieceSize)
+	d := digest.FromBytes(data)
+	if err := b.claim(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	other := fileBucket(t, dir)
+	if err := other.Keep(t.Context(), d, storetest.Outline(data), bytes.NewReader(data)); !errors.Is(err, ErrClaimed) || !errors.Is(err, store.ErrInUse) {
+		t.Errorf("claimed by another: %v", err)
+	}
+	storetest.Backend(t, other)
+	old := filepath.Join(dir, filepath.FromSlash(key("claims", d)))
+	info, err := os.Stat(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	past := info.ModTime().Add(-claimFor)
+	if err := os.Chtimes(old, past, past); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Keep(t.Context(), d, storetest.Outline(data), bytes.NewReader(data)); err != nil {
+		t.Errorf("after the claim: %v", err)
+	}
+	storetest.Backend(t, other, data)
+}
+
+func TestCheck(t *testing.T) {
+	for text, ok := range map[string]bool{
+		"s3://bucket": true, "s3://bucket?endpoint=http://127.0.0.1:7070&use_path_style=true": true,
+		"gs://bucket": true, "azblob://container": true, "file:///srv/blobs": true,
+		"": false, "bucket": false, "s3://": false, "http://bucket": false, "mem://": false, "file://host/x": false,
+		"file:relative": false, "s3://user:pa55word@bucket": false, "s3://bucket?awssecret=pa55word": false, "%": false,
+		"s3://pa55word:%zz@bucket": false,
+	} {
+		err := Check(text)
+		if (err == nil) != ok {
+			t.Errorf("%q: %v", text, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "pa55word") {
+			t.Errorf("the error tells the password: %v", err)
+		}
+		if b, oerr := Open(context.Background(), text); !ok {
+			if oerr == nil {
+				b.Close()
+				t.Errorf("%q is opened", text)
+			}
+		}
+	}
+}
