@@ -46,9 +46,9 @@ e2e: ## Run only the end-to-end tests: registry, dockerd, containerd, podman, bu
 	@.ci/install
 	$(GO) test -count=1 -v -timeout 30m ./e2e
 
-chaos: ## Random faults for CHAOS_TIME (5m) while clients pull, replayed by CHAOS_SEED (docs/testing.md)
+chaos: ## Random faults for CHAOS_TIME (5m) while clients pull, replayed by CHAOS_SEED; liars of every kind (docs/testing.md)
 	@.ci/install
-	MESHD_CHAOS_TIME=$(CHAOS_TIME) MESHD_CHAOS_SEED=$(CHAOS_SEED) $(GO) test -count=1 -v -timeout 90m -run '^TestChaos$$' ./e2e
+	MESHD_CHAOS_TIME=$(CHAOS_TIME) MESHD_CHAOS_SEED=$(CHAOS_SEED) $(GO) test -count=1 -v -timeout 90m -run '^(TestChaos|TestLiars)$$' ./e2e
 
 bench: ## Measure speed, CPU and memory beside curl, nginx and a Go file server; prints tables (docs/performance.md)
 	@.ci/install bench

@@ -79,6 +79,7 @@ type pull struct {
 type pullCounts struct {
 	mu             sync.Mutex
 	right, retries int
+	late           int // answers of 504 without an excuse, of pulls that ended right later
 	bytes          int64
 	wrong, failed  []string
 	slowest        time.Duration
@@ -114,7 +115,10 @@ func (r *chaosRun) client(ctx context.Context, i int, stop <-chan struct{}) {
 
 // pullUntilRight tries as a patient client does. A failure for which there is no excuse counts against the mesh, and so
 // does a pull that has not ended right pullPatience after the end of all faults.
+//
+// A node answers 504 when not a byte came within 20 s, which a slow day may bring; three times in a row is a failure.
 func (r *chaosRun) pullUntilRight(ctx context.Context, p pull) {
+	late := 0
 	for {
 		began := time.Now()
 		attempt, cancel := context.WithTimeout(ctx, attemptLimit)
@@ -124,6 +128,11 @@ func (r *chaosRun) pullUntilRight(ctx context.Context, p pull) {
 		what := fmt.Sprintf("%s of %s at node-%d, after %.1fs and %d bytes, %.1fs into the run", p.how, p.image.repo, p.node+1, took.Seconds(), n, time.Since(r.began).Seconds())
 		excuse := r.excuses.of(p.node, began)
 		again := false
+		if err != nil && excuse == "" && strings.Contains(err.Error(), "504") {
+			late++
+		} else {
+			late = 0
+		}
 		r.pulls.note(func() {
 			c := &r.pulls
 			c.bytes += n
@@ -138,6 +147,9 @@ func (r *chaosRun) pullUntilRight(ctx context.Context, p pull) {
 				c.wrong = append(c.wrong, what+": "+err.Error())
 			case ctx.Err() != nil:
 				c.failed = append(c.failed, "NEVER RIGHT: "+what+": "+err.Error())
+			case late > 0 && late < 3:
+				c.late++
+				again = true
 			case excuse == "":
 				c.failed = append(c.failed, what+": "+err.Error())
 				again = true

@@ -229,8 +229,8 @@ func (r *chaosRun) report() {
 		content += img.size
 	}
 	p := &r.pulls
-	r.t.Logf("pulls %d (%s), %d MiB to clients; wrong bytes = %d; failures without an excuse = %d; retries %d (excused: %s)",
-		p.right, listCounts(p.byHow), p.bytes/mib, len(p.wrong), len(p.failed), p.retries, listCounts(p.excused))
+	r.t.Logf("pulls %d (%s), %d MiB to clients; wrong bytes = %d; failures without an excuse = %d; answers of 504 without one %d; retries %d (excused: %s)",
+		p.right, listCounts(p.byHow), p.bytes/mib, len(p.wrong), len(p.failed), p.late, p.retries, listCounts(p.excused))
 	r.t.Logf("slowest pull: %s", p.slowestWas)
 	r.t.Logf("origin: %d MiB of blobs in %d requests, %.1f copies of %d MiB of content", c.BlobBytes/mib, c.BlobRequests, float64(c.BlobBytes)/float64(content), content/mib)
 	r.mu.Lock()
