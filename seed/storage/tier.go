@@ -36,12 +36,11 @@ type Tier struct {
 	read   health
 	write  health
 
-	mu      sync.Mutex
-	done    map[digest.Digest]bool      // of what is in the store: in the bucket
-	later   map[digest.Digest]time.Time // claimed by others, or being written
-	pending int
-	known   *simplelru.LRU[digest.Digest, known]
-	sums    Sums
+	mu    sync.Mutex
+	done  map[digest.Digest]bool      // of what is in the store: in the bucket
+	later map[digest.Digest]time.Time // claimed by others, or being written
+	known *simplelru.LRU[digest.Digest, known]
+	sums  Sums
 }
 
 // known is what was learned of a blob in the bucket.
@@ -76,10 +75,20 @@ func New(k store.Keeper, st *store.Store) *Tier {
 
 // State tells how the tier is.
 func (t *Tier) State() State {
+	blobs := t.st.List()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return State{Read: t.read.show(), Write: t.write.show(), Pending: t.pending, Sums: t.sums}
+	out := State{Read: t.read.show(), Write: t.write.show(), Sums: t.sums}
+	for _, b := range blobs {
+		if ours(b) && !t.done[b.Digest] {
+			out.Pending++
+		}
+	}
+	return out
 }
+
+// ours reports whether a blob of the store belongs in the bucket.
+func ours(b store.Info) bool { return b.Complete && !store.IsFile(b.Digest) }
 
 // Run writes what the store has and the bucket has not, until ctx is done. What is under way then is given up, and found
 // again by the next Run.
@@ -102,9 +111,8 @@ func (t *Tier) due() []digest.Digest {
 	defer t.mu.Unlock()
 	done := make(map[digest.Digest]bool, len(blobs))
 	var out []digest.Digest
-	t.pending = 0
 	for _, b := range blobs {
-		if !b.Complete || store.IsFile(b.Digest) {
+		if !ours(b) {
 			continue
 		}
 		if k, ok := t.known.Peek(b.Digest); ok && k.served > 0 {
@@ -115,7 +123,6 @@ func (t *Tier) due() []digest.Digest {
 			done[b.Digest] = true
 			continue
 		}
-		t.pending++
 		if time.Now().After(t.later[b.Digest]) {
 			out = append(out, b.Digest)
 		}
@@ -171,7 +178,6 @@ func (t *Tier) writeOne(ctx context.Context, d digest.Digest) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.done[d] = true
-	t.pending--
 	if k, ok := t.known.Peek(d); ok && k.object == nil {
 		t.known.Remove(d)
 	}
