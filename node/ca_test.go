@@ -48,7 +48,7 @@ func TestCAThatCannotBeUsed(t *testing.T) {
 		{"after ten years", func(*testing.T, string, string) {}, 11 * 365 * 24 * time.Hour, "ended on"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			dir := t.TempDir()
+			dir := openDir(t)
 			now := time.Now()
 			if _, err := loadCA(dir, now); err != nil {
 				t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,10 +22,11 @@ func TestKeepFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "away")
 		path := filepath.Join(dir, "file")
-		var text []byte
+		var text atomic.Value
+		text.Store([]byte(nil))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		go func() { done <- keepFile(ctx, path, time.Second, func() []byte { return text }) }()
+		go func() { done <- keepFile(ctx, path, time.Second, func() []byte { return text.Load().([]byte) }) }()
 		step := func(now, want string, do func()) {
 			t.Helper()
 			do()
@@ -34,12 +36,12 @@ func TestKeepFile(t *testing.T) {
 				t.Errorf("%s: the file has %q, want %q", now, got, want)
 			}
 		}
-		step("no directory", "", func() { text = []byte("a") })
+		step("no directory", "", func() { text.Store([]byte("a")) })
 		step("tried again", "a", func() { _ = os.Mkdir(dir, 0o700) })
-		step("nil", "a", func() { text = nil })
-		step("the same is not written", "other", func() { text = []byte("a"); _ = os.WriteFile(path, []byte("other"), 0o600) })
-		step("empty", "", func() { text = []byte{} })
-		text = []byte("end")
+		step("nil", "a", func() { text.Store([]byte(nil)) })
+		step("the same is not written", "other", func() { text.Store([]byte("a")); _ = os.WriteFile(path, []byte("other"), 0o600) })
+		step("empty", "", func() { text.Store([]byte{}) })
+		text.Store([]byte("end"))
 		cancel()
 		if err := <-done; err != nil {
 			t.Fatal(err)
