@@ -139,15 +139,9 @@ func (n *node) listPins(w http.ResponseWriter, _ *http.Request) error {
 
 // unpin lets an image go that was pinned by the same name.
 func (n *node) unpin(w http.ResponseWriter, r *http.Request) error {
-	var body struct {
-		Image string `json:"image"`
-	}
-	if err := admin.Decode(r, &body); err != nil {
-		return err
-	}
-	image, err := preheat.ParseImage(body.Image, n.cfg.Mirror.DefaultRegistry)
+	image, err := n.imageNamed(r)
 	if err != nil {
-		return preheatRefusal(err)
+		return err
 	}
 	if err := n.store.Unpin(image.String()); err != nil {
 		return pinRefusal(err)

@@ -61,17 +61,26 @@ func (n *node) createPreheat(w http.ResponseWriter, r *http.Request) error {
 	return admin.WriteJSON(w, http.StatusCreated, job)
 }
 
-// notifyImage has the rules decide where an image goes that was pushed.
-func (n *node) notifyImage(w http.ResponseWriter, r *http.Request) error {
+// imageNamed reads the image that the body of a request names.
+func (n *node) imageNamed(r *http.Request) (preheat.Image, error) {
 	var body struct {
 		Image string `json:"image"`
 	}
 	if err := admin.Decode(r, &body); err != nil {
-		return err
+		return preheat.Image{}, err
 	}
 	image, err := preheat.ParseImage(body.Image, n.cfg.Mirror.DefaultRegistry)
 	if err != nil {
-		return preheatRefusal(err)
+		return preheat.Image{}, preheatRefusal(err)
+	}
+	return image, nil
+}
+
+// notifyImage has the rules decide where an image goes that was pushed.
+func (n *node) notifyImage(w http.ResponseWriter, r *http.Request) error {
+	image, err := n.imageNamed(r)
+	if err != nil {
+		return err
 	}
 	res, err := n.news.NotifyImage(r.Context(), image)
 	if err != nil {
