@@ -7,11 +7,16 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/meshd-project/meshd/exchange/pace"
 	"github.com/meshd-project/meshd/exchange/wire"
+	"github.com/opencontainers/go-digest"
 )
 
 // Requests at the data port beyond Config.MaxUploads are refused at once, with a time to come back, and served then.
@@ -87,6 +92,103 @@ func TestMaxConns(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A connection ends with a refusal: neither a body that never comes nor the time between requests keeps it.
+func TestRefusalEndsTheConnection(t *testing.T) {
+	a := startNode(t, nodeConfig{zone: "a", edit: plaintext})
+	b := startNode(t, nodeConfig{zone: "a"})
+	mesh(t, a, b)
+	for _, row := range []struct{ name, request string }{
+		{"stranger", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"},
+		{"body", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"},
+		{"endless body", "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			c, err := net.Dial("tcp", a.member.DataAddr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+			if _, err := io.WriteString(c, row.request); err != nil {
+				t.Fatal(err)
+			}
+			if answer, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 40") {
+				t.Errorf("%q, %v", answer, err)
+			}
+		})
+	}
+}
+
+// A peer has maxCallerConns connections to the data port at most, and another when one of them has ended.
+func TestConnsOfOnePeer(t *testing.T) {
+	a, b := startNode(t, nodeConfig{zone: "a"}), startNode(t, nodeConfig{zone: "a"})
+	mesh(t, a, b)
+	var open []net.Conn
+	ask := func() error {
+		c, err := b.dialData(t.Context(), a.self)
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+		if _, err := io.WriteString(c, "GET "+wire.PiecePath(digest.FromString("x"), 0)+" HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+			return err
+		}
+		if _, err := c.Read(make([]byte, 1<<10)); err != nil {
+			return err
+		}
+		open = append(open, c)
+		return nil
+	}
+	for i := range maxCallerConns {
+		if err := ask(); err != nil {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+	}
+	if err := ask(); err == nil {
+		t.Error("one too many is taken")
+	}
+	_ = open[0].Close()
+	eventually(t, "another is taken", func() bool { return ask() == nil })
+}
+
+// A node that is out of descriptors for a moment keeps its data port.
+func TestDataPortOutlivesAFullTable(t *testing.T) {
+	for _, plain := range []bool{false, true} {
+		t.Run(fmt.Sprintf("plaintext %v", plain), func(t *testing.T) {
+			full := &fullTable{}
+			full.left.Store(3)
+			a := startNode(t, nodeConfig{zone: "a", edit: func(c *Config) { c.Plaintext = plain }, listen: func(l net.Listener) net.Listener {
+				full.Listener = l
+				return full
+			}})
+			b := startNode(t, nodeConfig{zone: "a"})
+			mesh(t, a, b)
+			resp, err := b.get(t.Context(), a.self, wire.PiecePath(digest.FromString("x"), 0))
+			if err != nil {
+				t.Fatal(err)
+			}
+			drop(resp)
+			if left := full.left.Load(); left > 0 {
+				t.Errorf("%d failures left", left)
+			}
+		})
+	}
+}
+
+// fullTable fails to accept for want of descriptors.
+type fullTable struct {
+	net.Listener
+	left atomic.Int32
+}
+
+func (l *fullTable) Accept() (net.Conn, error) {
+	if l.left.Add(-1) >= 0 {
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+	}
+	return l.Listener.Accept()
 }
 
 // Peers beyond Config.MaxStreams get no control stream until others end.

@@ -47,6 +47,7 @@ type Exchange struct {
 	buffers   *buffers
 	client    *http.Client
 	tickets   *tickets // of the plaintext data port
+	callers   callers  // at the data port
 	start     time.Time
 
 	accounts accounts
@@ -121,6 +122,7 @@ func newExchange(cfg Config, h host.Host, st *store.Store, o Origin, p Providers
 		notary:   notary{key: cfg.Key, id: swarm.PeerID(self)},
 		buffers:  newBuffers(cfg.BufferBytes),
 		tickets:  newTickets(),
+		callers:  callers{conns: make(map[peer.ID]int)},
 		start:    time.Now(),
 		inbox:    make(chan swarm.Event, inboxSize),
 		done:     make(chan struct{}),

@@ -3,10 +3,11 @@ package exchange
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -49,13 +50,30 @@ func (f *fork) run(ctx context.Context) {
 		case <-f.closed:
 			return
 		}
-		c, err := f.l.Accept()
+		c, err := f.accept()
 		if err != nil {
 			<-f.slots
 			return
 		}
 		yieldTo(c)
 		f.sorting.Go(func() { f.sort(ctx, newSlotConn(c, func() { <-f.slots })) })
+	}
+}
+
+// accept waits out what passes, as net/http does: no descriptor is free, say.
+func (f *fork) accept() (net.Conn, error) {
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		c, err := f.l.Accept()
+		var errno syscall.Errno
+		if !errors.As(err, &errno) || !errno.Temporary() {
+			return c, err
+		}
+		log.Warnw("data port accepts nobody for a moment", "err", err, "dur", wait)
+		select {
+		case <-time.After(wait):
+		case <-f.closed:
+			return nil, net.ErrClosed
+		}
 	}
 }
 
@@ -72,7 +90,7 @@ func (f *fork) sort(ctx context.Context, c *slotConn) {
 	var conn net.Conn = c
 	to := f.plain.conns
 	if b[0] == tlsRecord {
-		to, conn = f.tls.conns, tls.Server(&corkConn{Conn: c, gone: func() {}}, f.x.tlsConfig(""))
+		to, conn = f.tls.conns, f.x.secureServer(&corkConn{Conn: c, free: func() {}})
 	}
 	select {
 	case to <- conn:

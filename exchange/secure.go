@@ -12,12 +12,14 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
-	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 )
 
 // alpn keeps the data port apart from libp2p's own TLS: a certificate good for one is good for the other. net/http
 // refuses to speak under any other name.
 const alpn = "http/1.1"
+
+// maxDataConns is how many connections a node makes to the data port of a peer.
+const maxDataConns = 8
 
 // tlsConfig returns a single-use config for a connection with a peer; any peer if remote is "".
 func (x *Exchange) tlsConfig(remote peer.ID) *tls.Config {
@@ -27,8 +29,8 @@ func (x *Exchange) tlsConfig(remote peer.ID) *tls.Config {
 	return conf
 }
 
-// secured returns a listener of at most Config.MaxConns TLS connections. The handshake runs in the connection's
-// own goroutine.
+// secured returns a listener of at most Config.MaxConns TLS connections, of members only. The handshake runs in the
+// connection's own goroutine.
 func (x *Exchange) secured(l net.Listener) net.Listener {
 	return &dataListener{Listener: l, x: x, slots: make(chan struct{}, x.cfg.MaxConns), closed: make(chan struct{})}
 }
@@ -53,8 +55,7 @@ func (l *dataListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	yieldTo(c)
-	cork := &corkConn{Conn: c, gone: func() { <-l.slots }}
-	return tls.Server(cork, l.x.tlsConfig("")), nil
+	return l.x.secureServer(&corkConn{Conn: c, free: func() { <-l.slots }}), nil
 }
 
 func (l *dataListener) Close() error {
@@ -67,7 +68,11 @@ func (l *dataListener) Close() error {
 type corkConn struct {
 	net.Conn
 	once sync.Once
-	gone func()
+	free func()          // gives its slot back
+	left func(*corkConn) // callers.leave
+
+	caller peer.ID // guarded by callers.mu, as is gone; "": not proven yet
+	gone   bool
 
 	mu   sync.Mutex
 	buf  []byte // nil while not corked
@@ -120,7 +125,10 @@ func (c *corkConn) Write(p []byte) (int, error) {
 }
 
 func (c *corkConn) Close() error {
-	c.once.Do(c.gone)
+	c.once.Do(func() {
+		c.left(c)
+		c.free()
+	})
 	return c.Conn.Close()
 }
 
@@ -150,12 +158,7 @@ func clientOf(r *http.Request) (peer.ID, *corkConn, error) {
 		return "", nil, errors.New("no TLS")
 	}
 	c.once.Do(func() {
-		key, err := libp2ptls.PubKeyFromCertChain(c.conn.ConnectionState().PeerCertificates)
-		if err != nil {
-			c.err = err
-			return
-		}
-		c.id, c.err = peer.IDFromPublicKey(key)
+		c.id, c.err = peerOf(c.conn.ConnectionState())
 	})
 	cork, ok := c.conn.NetConn().(*corkConn)
 	if !ok {
@@ -185,7 +188,7 @@ func (x *Exchange) newClient() *http.Client {
 			},
 			DisableCompression:  true,
 			MaxIdleConnsPerHost: 4,
-			MaxConnsPerHost:     8,
+			MaxConnsPerHost:     maxDataConns,
 			IdleConnTimeout:     time.Minute,
 			ReadBufferSize:      16 << 10,
 			TLSNextProto:        map[string]func(string, *tls.Conn) http.RoundTripper{},

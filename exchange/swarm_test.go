@@ -390,18 +390,20 @@ func TestStrangersGetNothing(t *testing.T) {
 	b := startNode(t, nodeConfig{zone: "a"})
 	a.mustPull(want(d, -1), data)
 	b.SetMember(a.member) // but no connection
-	code := func() int {
-		code, err := get(b, a, d, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return code
-	}
-	if code := code(); code != 403 {
+	if code, err := get(b, a, d, 0); err == nil {
 		t.Errorf("stranger got %d", code)
 	}
 	mesh(t, a, b)
-	eventually(t, "a member is served", func() bool { return code() == 200 })
+	eventually(t, "a member is served", func() bool { code, err := get(b, a, d, 0); return err == nil && code == 200 })
+	a.mu.Lock()
+	a.banned[b.self] = ban{refuse: true, until: time.Now().Add(time.Hour)}
+	a.mu.Unlock()
+	if code, err := get(b, a, d, 0); err == nil && code != 403 { // over the connection that is there
+		t.Errorf("who is refused everything got %d", code)
+	}
+	if code, err := get(b, a, d, 0); err == nil { // over another
+		t.Errorf("who is refused everything got %d", code)
+	}
 	// Another identity behind the address is not who was asked for.
 	c := startNode(t, nodeConfig{})
 	b.SetMember(Member{ID: c.host.ID(), DataAddr: a.member.DataAddr})

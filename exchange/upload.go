@@ -45,6 +45,10 @@ func (x *Exchange) newServer() *http.Server {
 	slots := make(chan struct{}, x.cfg.MaxUploads)
 	return &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.ContentLength != 0 {
+				turnAway(w, http.StatusBadRequest, "no body wanted")
+				return
+			}
 			select {
 			case slots <- struct{}{}:
 				defer func() { <-slots }()
@@ -88,15 +92,15 @@ func (x *Exchange) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	id, send, err := x.requester(r)
 	switch {
 	case err != nil, !x.connected(id), x.isBanned(id):
-		http.Error(w, "members only", http.StatusForbidden)
+		turnAway(w, http.StatusForbidden, "members only")
 		return
-	case r.Method != http.MethodGet || r.ContentLength != 0:
-		http.Error(w, "GET only", http.StatusMethodNotAllowed)
+	case r.Method != http.MethodGet:
+		turnAway(w, http.StatusMethodNotAllowed, "GET only")
 		return
 	}
 	d, i, err := wire.ParsePiecePath(r.URL.Path)
 	if err != nil {
-		http.Error(w, "no such path", http.StatusBadRequest)
+		turnAway(w, http.StatusBadRequest, "no such path")
 		return
 	}
 	p, err := x.openPiece(d, i)
@@ -138,6 +142,13 @@ func (x *Exchange) requester(r *http.Request) (peer.ID, sender, error) {
 	return id, func(w http.ResponseWriter, r *http.Request, to peer.ID, p *localPiece) error {
 		return x.sendPiece(w, r, conn, to, p)
 	}, err
+}
+
+// turnAway refuses a request that no member makes and ends its connection, whatever else was to come on it.
+func turnAway(w http.ResponseWriter, status int, why string) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+	w.Header().Set("Connection", "close")
+	http.Error(w, why, status)
 }
 
 func refuse(w http.ResponseWriter, d decision) {
