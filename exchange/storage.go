@@ -302,13 +302,23 @@ func (x *Exchange) logMismatch(s *session) {
 		"origin", o.Registry+"/"+o.Repository, "origins", max(len(s.sources), 1))
 }
 
-// discard drops all pieces of a session. Whoever read some of them fails; others read what comes next.
+// discard drops all pieces of a session. Whoever read some of them fails; others read what comes next. If the core gives
+// the blob up in the same step, all are told why, and nobody that it comes again.
 func (x *Exchange) discard(d digest.Digest) {
 	s := x.session(d)
 	if s == nil {
 		return
 	}
+	var end error
+	for _, a := range x.actions {
+		if g, ok := a.(swarm.GiveUp); ok && g.Digest == d {
+			end = s.reason(g.Reason)
+		}
+	}
 	s.mu.Lock()
+	if end != nil {
+		s.phase, s.err = failed, end
+	}
 	s.gen++
 	if s.part != nil {
 		s.have, s.held = swarm.NewBitmap(s.layout.Pieces()), 0
