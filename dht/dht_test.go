@@ -16,11 +16,11 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
-	"github.com/libp2p/go-libp2p/x/simlibp2p"
-	"github.com/marcopolo/simnet"
 	"github.com/multiformats/go-multiaddr"
 	"github.com/opencontainers/go-digest"
 	"go.uber.org/goleak"
+
+	"github.com/meshd-project/meshd/dht/hosttest"
 )
 
 func TestMain(m *testing.M) {
@@ -228,21 +228,14 @@ func TestAddrFilter(t *testing.T) {
 // simHosts are hosts on a simulated network; call it within a synctest bubble.
 func simHosts(t *testing.T, n int) []host.Host {
 	t.Helper()
-	link := simnet.LinkSettings{BitsPerSecond: 100 * simlibp2p.OneMbps}
-	net, meta, err := simlibp2p.SimpleLibp2pNetwork([]simlibp2p.NodeLinkSettingsAndCount{{
-		LinkSettings: simnet.NodeBiDiLinkSettings{Downlink: link, Uplink: link}, Count: n,
-	}}, simnet.StaticLatency(5*time.Millisecond), simlibp2p.NetworkSettings{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	net.Start()
+	hosts, closeNetwork := hosttest.New(t, n, 100, 5*time.Millisecond)
 	t.Cleanup(func() {
-		for _, h := range meta.Nodes {
+		for _, h := range hosts {
 			h.Close()
 		}
-		net.Close()
+		closeNetwork()
 	})
-	return meta.Nodes
+	return hosts
 }
 
 func TestRecordsOutliveTheirValidityAndEndAfterWithdraw(t *testing.T) {

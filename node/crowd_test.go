@@ -17,12 +17,11 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/x/simlibp2p"
-	"github.com/marcopolo/simnet"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/meshd-project/meshd/dht"
 	"github.com/meshd-project/meshd/dht/gossip"
+	"github.com/meshd-project/meshd/dht/hosttest"
 	"github.com/meshd-project/meshd/exchange"
 	"github.com/meshd-project/meshd/exchange/store"
 	"github.com/meshd-project/meshd/exchange/swarm"
@@ -152,22 +151,15 @@ type crowdNode struct {
 // crowd starts n nodes in zones; call it within a synctest bubble.
 func crowd(t *testing.T, n, zones, seeds int, o *memOrigin) (nodes []*crowdNode, quit func()) {
 	t.Helper()
-	link := simnet.LinkSettings{BitsPerSecond: 1000 * simlibp2p.OneMbps}
-	sim, meta, err := simlibp2p.SimpleLibp2pNetwork([]simlibp2p.NodeLinkSettingsAndCount{{
-		LinkSettings: simnet.NodeBiDiLinkSettings{Downlink: link, Uplink: link}, Count: n,
-	}}, simnet.StaticLatency(2*time.Millisecond), simlibp2p.NetworkSettings{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	sim.Start()
+	hosts, closeNetwork := hosttest.New(t, n, 1000, 2*time.Millisecond)
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	ports := &memNet{listeners: make(map[string]*memListener), thin: make(map[string]*thinLink)}
 	where := make(map[peer.ID]string)
-	for i, h := range meta.Nodes {
+	for i, h := range hosts {
 		where[h.ID()] = fmt.Sprint("node", i)
 	}
-	for i, h := range meta.Nodes {
+	for i, h := range hosts {
 		c := &crowdNode{host: h, zone: fmt.Sprint("z", i%zones), data: where[h.ID()], ports: ports}
 		if err := c.start(t, where, i < seeds, o); err != nil {
 			t.Fatal(err)
@@ -197,7 +189,7 @@ func crowd(t *testing.T, n, zones, seeds int, o *memOrigin) (nodes []*crowdNode,
 				t.Error(err)
 			}
 		}
-		sim.Close()
+		closeNetwork()
 		time.Sleep(5 * time.Minute) // virtual: for the timers of pubsub, which end late
 	}
 }

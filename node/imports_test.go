@@ -36,6 +36,7 @@ var allowed = map[string][]string{
 	"seed/preheat":             {"exchange/swarm", "exchange/wire"},
 	"dht":                      {},
 	"dht/gossip":               {},
+	"dht/hosttest":             {},
 	"exchange":                 {"exchange/pace", "exchange/swarm", "exchange/wire", "exchange/store"},
 	"exchange/pace":            {"exchange/swarm"},
 	"exchange/wire":            {"exchange/swarm"},

@@ -13,9 +13,9 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/x/simlibp2p"
-	"github.com/marcopolo/simnet"
 	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/meshd-project/meshd/dht/hosttest"
 )
 
 // meshNode is a gossip node on a simulated network.
@@ -33,16 +33,9 @@ type meshNode struct {
 // mesh starts a node for each config on one simulated network; call it within a synctest bubble. quit stops all.
 func mesh(t *testing.T, configs ...Config) (nodes []*meshNode, quit func()) {
 	t.Helper()
-	link := simnet.LinkSettings{BitsPerSecond: 100 * simlibp2p.OneMbps}
-	net, meta, err := simlibp2p.SimpleLibp2pNetwork([]simlibp2p.NodeLinkSettingsAndCount{{
-		LinkSettings: simnet.NodeBiDiLinkSettings{Downlink: link, Uplink: link}, Count: len(configs),
-	}}, simnet.StaticLatency(5*time.Millisecond), simlibp2p.NetworkSettings{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	net.Start()
+	hosts, closeNetwork := hosttest.New(t, len(configs), 100, 5*time.Millisecond)
 	for i, cfg := range configs {
-		n := &meshNode{host: meta.Nodes[i], done: make(chan error, 1)}
+		n := &meshNode{host: hosts[i], done: make(chan error, 1)}
 		cfg.Changed = func(m Member) { n.event("+" + m.Zone + ":" + m.ID.String()) }
 		cfg.Lost = func(id peer.ID) { n.event("-" + id.String()) }
 		g, err := New(n.host, cfg)
@@ -59,7 +52,7 @@ func mesh(t *testing.T, configs ...Config) (nodes []*meshNode, quit func()) {
 		for _, n := range nodes {
 			n.quit(t)
 		}
-		net.Close()
+		closeNetwork()
 		time.Sleep(5 * time.Minute) // virtual: for the timers of pubsub, which end late
 	}
 }

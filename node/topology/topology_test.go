@@ -13,12 +13,11 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/x/simlibp2p"
-	"github.com/marcopolo/simnet"
 	ma "github.com/multiformats/go-multiaddr"
 	"go.uber.org/goleak"
 
 	"github.com/meshd-project/meshd/dht/gossip"
+	"github.com/meshd-project/meshd/dht/hosttest"
 )
 
 func TestMain(m *testing.M) {
@@ -54,16 +53,9 @@ func (p *place) notes() string {
 // places starts n maps; call it within a synctest bubble. Zones are by index, "a" for the first half.
 func places(t *testing.T, n int, cfg Config) []*place {
 	t.Helper()
-	link := simnet.LinkSettings{BitsPerSecond: 100 * simlibp2p.OneMbps}
-	net, meta, err := simlibp2p.SimpleLibp2pNetwork([]simlibp2p.NodeLinkSettingsAndCount{{
-		LinkSettings: simnet.NodeBiDiLinkSettings{Downlink: link, Uplink: link}, Count: n,
-	}}, simnet.StaticLatency(latency), simlibp2p.NetworkSettings{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	net.Start()
+	hosts, closeNetwork := hosttest.New(t, n, 100, latency)
 	var out []*place
-	for _, h := range meta.Nodes {
+	for _, h := range hosts {
 		p := &place{host: h}
 		cfg.Zone = "a"
 		cfg.Up = func(m Member) { p.note("up %s", m.ID.ShortString()) }
@@ -85,7 +77,7 @@ func places(t *testing.T, n int, cfg Config) []*place {
 		for _, p := range out {
 			p.stop()
 		}
-		net.Close()
+		closeNetwork()
 	})
 	return out
 }

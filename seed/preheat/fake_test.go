@@ -12,9 +12,9 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/libp2p/go-libp2p/core/host"
-	"github.com/libp2p/go-libp2p/x/simlibp2p"
-	"github.com/marcopolo/simnet"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/meshd-project/meshd/dht/hosttest"
 )
 
 // registry is an Origin in memory: r.example is listed, its repositories of names in private want credentials.
@@ -235,20 +235,13 @@ type spec struct {
 // stations starts nodes that know each other; call it within a synctest bubble. All have r as their registry.
 func stations(t *testing.T, r *registry, specs ...spec) []*station {
 	t.Helper()
-	link := simnet.LinkSettings{BitsPerSecond: 100 * simlibp2p.OneMbps}
-	net, meta, err := simlibp2p.SimpleLibp2pNetwork([]simlibp2p.NodeLinkSettingsAndCount{{
-		LinkSettings: simnet.NodeBiDiLinkSettings{Downlink: link, Uplink: link}, Count: len(specs),
-	}}, simnet.StaticLatency(time.Millisecond), simlibp2p.NetworkSettings{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	net.Start()
+	hosts, closeNetwork := hosttest.New(t, len(specs), 100, time.Millisecond)
 	var all []Member
-	for i, h := range meta.Nodes {
+	for i, h := range hosts {
 		all = append(all, Member{ID: h.ID(), Name: fmt.Sprint("n", i), Zone: specs[i].zone, Seed: specs[i].seed, Addrs: h.Addrs()})
 	}
 	var out []*station
-	for i, h := range meta.Nodes {
+	for i, h := range hosts {
 		s := &station{host: h, member: all[i], dir: t.TempDir(), disk: &disk{here: map[digest.Digest]bool{}}, registry: r}
 		s.others = func() []Member { return slices.Delete(slices.Clone(all), i, i+1) }
 		s.start(t)
@@ -259,7 +252,7 @@ func stations(t *testing.T, r *registry, specs ...spec) []*station {
 			s.stop()
 			s.host.Close()
 		}
-		net.Close()
+		closeNetwork()
 	})
 	return out
 }
