@@ -416,9 +416,18 @@ type countingWriter struct {
 	http.ResponseWriter
 	r       *countingRegistry
 	written int
+	refused bool // what is written is no blob: the registry refuses a range past the end, then it is asked for the whole
+}
+
+func (w *countingWriter) WriteHeader(code int) {
+	w.refused = code >= http.StatusMultipleChoices
+	w.ResponseWriter.WriteHeader(code)
 }
 
 func (w *countingWriter) Write(p []byte) (int, error) {
+	if w.refused {
+		return w.ResponseWriter.Write(p)
+	}
 	if w.r.gate != nil && w.written > 0 {
 		<-w.r.gate
 	}
