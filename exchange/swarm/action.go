@@ -50,6 +50,13 @@ type (
 		Size   int64
 	}
 
+	// Window says which pieces of a blob that is not kept the driver holds in memory, from Unkept on: those of Now; what it
+	// holds besides it forgets. A fetch waits before a piece of Later that is not in Now; what is in neither it skips.
+	Window struct {
+		Digest     digest.Digest
+		Now, Later Bitmap
+	}
+
 	// RequestPiece asks a peer for a piece. It ends in PieceArrived or PieceFailed, unless cancelled.
 	RequestPiece struct {
 		To      PeerID
@@ -118,6 +125,7 @@ func (Send) action()          {}
 func (FindProviders) action() {}
 func (Announce) action()      {}
 func (OpenBlob) action()      {}
+func (Window) action()        {}
 func (RequestPiece) action()  {}
 func (CancelPiece) action()   {}
 func (ServePiece) action()    {}

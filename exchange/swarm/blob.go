@@ -57,6 +57,7 @@ type blob struct {
 	lastRead Time
 	sparse   bool   // only what readers cover is brought in
 	cover    Bitmap // those pieces; kept while sparse
+	unkept   unkept
 
 	// Discovery.
 	wantedAt  Time
@@ -166,7 +167,7 @@ func (b *blob) setSize(size int64, from PeerID, stripeBytes int64, rng *rand.Ran
 // unsize forgets a size that proved wrong.
 func (b *blob) unsize() {
 	b.size, b.layout, b.have, b.missing, b.pieces = -1, Layout{}, Bitmap{}, 0, nil
-	b.sparse, b.cover = false, Bitmap{}
+	b.sparse, b.cover, b.unkept = false, Bitmap{}, unkept{}
 	b.avail, b.pending, b.importing, b.imports.sources = availability{}, nil, nil, nil
 	b.stripes, b.opened = make([]claim, 1), false
 }
@@ -258,7 +259,7 @@ func (b *blob) cursors(yield func(PieceIndex) bool) {
 
 // measureCover finds what the readers of a sparse session cover.
 func (b *blob) measureCover() {
-	if !b.sparse || b.size < 0 {
+	if !b.sparse || b.size < 0 || b.unkept.on {
 		return
 	}
 	b.cover = NewBitmap(b.layout.Pieces())
@@ -295,7 +296,7 @@ func (b *blob) firstMissing(r reader) (PieceIndex, bool) {
 	}
 	for off := max(r.off, 0); off < end; off += b.layout.PieceSize {
 		if i := b.layout.Piece(off); !b.have.Has(i) {
-			return i, true
+			return i, !b.unkept.on || b.cover.Has(i)
 		}
 	}
 	return 0, false

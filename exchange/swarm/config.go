@@ -46,6 +46,9 @@ type Config struct {
 	// requests that wait, ImportQueue those that wait when the requester is of another zone.
 	UploadSlots, FarSlots, UploadQueue, ImportQueue int
 
+	// Window bounds the memory, in bytes, for a blob that is read here and not kept; see WindowBytes.
+	Window int64
+
 	// Arbiters is the number of nodes of a zone that keep a blob's members and leases.
 	Arbiters int
 	// Small is the number of members up to which everybody knows everybody, and without seeds everybody may be an
@@ -120,6 +123,7 @@ func DefaultConfig() Config {
 		FarSlots:         8,
 		UploadQueue:      2,
 		ImportQueue:      16,
+		Window:           8 << 20,
 		Arbiters:         3,
 		Small:            64,
 		Lease:            6 * time.Second,

@@ -111,6 +111,8 @@ func (c *Core) step(ev Event) {
 		c.stored(e)
 	case OpenFailed:
 		c.openFailed(e)
+	case Unkept:
+		c.cannotKeep(e)
 	case Dropped:
 		c.dropped(e)
 	case ProvidersFound:
@@ -268,7 +270,11 @@ func (c *Core) work(b *blob) {
 		c.seekNeighbours(b)
 		if b.opened {
 			c.pull(b)
-			c.importPieces(b)
+			if b.unkept.on {
+				c.importUnkept(b)
+			} else {
+				c.importPieces(b)
+			}
 			c.hedge(b)
 		}
 		c.fromOrigin(b)

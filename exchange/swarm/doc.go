@@ -69,6 +69,10 @@
 // A node chooses half of its neighbours, by lot from what the rendezvous nodes name; the other half choose it. Who has no room
 // says so.
 //
+// What the store cannot take is for the local readers alone: Unkept begins that, Window bounds it. Others are not told of such
+// pieces, no lease is taken for them, and the origin is read only for what nobody else has or is about to bring in. See
+// unkept.go.
+//
 // # Trust
 //
 // A piece comes with the signed word of the node that read it from the origin (its attester). Bytes that do not match

@@ -108,6 +108,13 @@ type (
 	// OpenFailed says that the store cannot take a blob: the answer to OpenBlob where there is no room, and at
 	// any later time when a piece or the whole could not be written.
 	OpenFailed struct{ Digest digest.Digest }
+	// Unkept says that the store has no room for a blob that local readers wait for, or could not write a piece of it: the
+	// session goes on for them through memory, of which Window says what is held. It has Have, which stays.
+	Unkept struct {
+		Digest digest.Digest
+		Size   int64
+		Have   Bitmap
+	}
 	// Dropped says that the local store no longer holds a blob.
 	Dropped struct{ Digest digest.Digest }
 	// ProvidersFound answers FindProviders, any number of times; Done is set on the last.
@@ -143,6 +150,7 @@ type (
 		Hash     Hash
 		Attester PeerID
 		Took     time.Duration // from request to last byte
+		Passed   bool          // of a blob that is not kept: the readers have it, and it is held no more
 	}
 	// PieceFailed says that a request ended without a piece.
 	PieceFailed struct {
@@ -169,6 +177,7 @@ type (
 		Fetch  uint64
 		Piece  PieceIndex
 		Hash   Hash
+		Passed bool // as with PieceArrived
 	}
 	// OriginDone says that a fetch ended after its last piece.
 	OriginDone struct {
@@ -201,6 +210,7 @@ func (ReadClosed) event()     {}
 func (Unwanted) event()       {}
 func (Held) event()           {}
 func (OpenFailed) event()     {}
+func (Unkept) event()         {}
 func (Dropped) event()        {}
 func (ProvidersFound) event() {}
 func (PieceRequested) event() {}

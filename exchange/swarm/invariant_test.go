@@ -145,6 +145,13 @@ func (a *auditor) session(b *blob) {
 	if b.opened {
 		a.rule(b.size >= 0, "open, of unknown size")
 	}
+	for i := range b.have.Len() {
+		p := PieceIndex(i)
+		a.rule(!b.have.Has(p) || b.holds(p), "piece %d is held, and nobody wants it soon", i)
+	}
+	for _, f := range b.flights {
+		a.rule(!b.unkept.on || b.cover.Has(f.piece), "piece %d is asked for too soon", f.piece)
+	}
 	for i, r := range b.readers {
 		a.rule(!slices.ContainsFunc(b.readers[:i], func(o reader) bool { return o.id == r.id }), "reader %d is there twice", r.id)
 	}

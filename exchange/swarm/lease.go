@@ -161,11 +161,11 @@ func (c *Core) leaseOf(b *blob, k leaseKey, asker PeerID) (holder PeerID, done, 
 // holdsUnit reports whether this node has all the bytes of a unit.
 func (c *Core) holdsUnit(b *blob, k leaseKey) bool {
 	if k.s == ScopeZone {
-		return k.zone == c.cfg.Zone && b.have.Has(PieceIndex(k.unit))
+		return k.zone == c.cfg.Zone && b.shown().Has(PieceIndex(k.unit))
 	}
 	first, n := b.stripe(k.unit)
 	for i := range n {
-		if !b.have.Has(first + PieceIndex(i)) {
+		if !b.shown().Has(first + PieceIndex(i)) {
 			return false
 		}
 	}
@@ -250,6 +250,9 @@ func (c *Core) claim(b *blob, s Scope, list []uint32) {
 
 // tell says something of units to their arbiters, one message each.
 func (c *Core) tell(b *blob, s Scope, state ClaimState, list []uint32) {
+	if b.unkept.on && state != ClaimRelease {
+		return
+	}
 	var order []PeerID
 	var parts [][]uint32
 	for _, u := range list {
@@ -362,7 +365,7 @@ func (c *Core) expireClaims(b *blob) {
 
 // renew tells the arbiters of all that this node is on.
 func (c *Core) renew(b *blob) {
-	if c.now < b.renewAt {
+	if c.now < b.renewAt || b.unkept.on {
 		return
 	}
 	b.renewAt = c.now.Add(c.cfg.Lease / 3)

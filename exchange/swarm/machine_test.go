@@ -75,6 +75,9 @@ type disk struct {
 	verifying bool
 	partOf    int64 // the size for which pieces are kept
 	have      Bitmap
+
+	unkept    bool
+	kept, now Bitmap // while unkept: what is on disk, and what may be in memory
 }
 
 // reading is a fetch under way.
@@ -174,8 +177,8 @@ func (w *world) obey(a Action) {
 		d := w.disk(a.Digest)
 		d.opening, d.openAs = true, a.Size
 	case RequestPiece:
-		if d := w.disk(a.Digest); d.have.Has(a.Piece) {
-			w.t.Fatalf("piece %d is asked for and stored", a.Piece)
+		if d := w.disk(a.Digest); d.have.Has(a.Piece) || d.unkept && !d.now.Has(a.Piece) {
+			w.t.Fatalf("piece %d is asked for and stored, or of no use", a.Piece)
 		}
 		w.asked = append(w.asked, a)
 	case CancelPiece:
@@ -184,7 +187,7 @@ func (w *world) obey(a Action) {
 		}
 	case FetchOrigin:
 		for _, o := range w.fetches {
-			if o.Digest == a.Digest && o.sized && a.Count > 0 && int(a.First) < o.last && o.next < int(a.First)+int(a.Count) {
+			if o.Digest == a.Digest && !w.disk(a.Digest).unkept && o.sized && a.Count > 0 && int(a.First) < o.last && o.next < int(a.First)+int(a.Count) {
 				w.t.Fatalf("fetch of %d+%d overlaps one of %d to %d", a.First, a.Count, o.next, o.last)
 			}
 		}
@@ -193,15 +196,27 @@ func (w *world) obey(a Action) {
 		w.fetches = slices.DeleteFunc(w.fetches, func(f *reading) bool { return f.Fetch == a.Fetch })
 	case Verify:
 		d := w.disk(a.Digest)
-		if !d.have.Full() {
+		if !d.have.Full() || d.unkept {
 			w.t.Fatalf("verify with %d of %d pieces stored", d.have.Count(), d.have.Len())
 		}
 		d.verifying = true
 	case Discard:
 		d := w.disk(a.Digest)
-		d.have = NewBitmap(d.have.Len())
+		d.have, d.kept = NewBitmap(d.have.Len()), NewBitmap(d.have.Len())
+	case Window:
+		d := w.disk(a.Digest)
+		if most := w.c.cfg.WindowBytes(LayoutOf(d.partOf)); int64(a.Now.Count())*LayoutOf(d.partOf).PieceSize > most {
+			w.t.Fatalf("%d pieces are to be in memory", a.Now.Count())
+		}
+		d.now = a.Now
+		for k := range d.have.words {
+			d.have.words[k] &= d.kept.words[k] | d.now.words[k]
+		}
 	case GiveUp:
-		w.disk(a.Digest).verifying = false
+		d := w.disk(a.Digest)
+		if d.verifying = false; d.unkept {
+			d.unkept, d.have = false, d.kept.Clone()
+		}
 	}
 }
 
@@ -240,7 +255,7 @@ func (w *world) bits(what string, n int) Bitmap {
 func (w *world) event() {
 	ops := []func(){
 		w.tick, w.tick, w.tick, w.jump, w.member, w.lose, w.want, w.read, w.found,
-		w.opened, w.opened, w.transfer, w.transfer, w.transfer, w.transfer, w.origin, w.origin, w.origin,
+		w.opened, w.opened, w.breaks, w.transfer, w.transfer, w.transfer, w.transfer, w.origin, w.origin, w.origin,
 		w.verified, w.dropped, w.request, w.request, w.request, w.served, w.served,
 		w.honest, w.honest, w.honest, w.news, w.news, w.rumour, w.rumour,
 	}
@@ -341,9 +356,35 @@ func (w *world) opened() {
 				}
 			}
 		}
+		if w.coin("not kept", 5) {
+			w.unkeep(d)
+			return
+		}
 		w.step(Held{Digest: d.digest, Size: d.openAs, Have: d.have.Clone()})
 		return
 	}
+}
+
+// breaks has the disk fail a session.
+func (w *world) breaks() {
+	d := w.someDisk()
+	if b := w.c.blobs[d.digest]; w.coin("breaks", 3) && !d.unkept && !d.opening && b != nil && b.want && b.phase == fetching && b.opened && b.size == d.partOf {
+		w.unkeep(d)
+	}
+}
+
+// unkeep has a session go on through memory, if the core sees somebody who reads it.
+func (w *world) unkeep(d *disk) {
+	d.unkept, d.kept, d.now = true, d.have.Clone(), NewBitmap(d.have.Len())
+	w.step(Unkept{Digest: d.digest, Size: d.partOf, Have: d.have.Clone()})
+}
+
+// takes stores a piece, or holds it if it may, and reports whether it is of no more use.
+func (d *disk) takes(p PieceIndex) (passed bool) {
+	if !d.unkept || d.now.Has(p) {
+		d.have.Set(p)
+	}
+	return !d.have.Has(p)
 }
 
 // transfer has something happen to a request under way.
@@ -367,8 +408,7 @@ func (w *world) transfer() {
 	if b := w.c.blobs[r.Digest]; b == nil || !b.opened || b.size != d.partOf || int(r.Piece) >= d.have.Len() {
 		return // its session is over: the driver has nowhere to put it
 	}
-	d.have.Set(r.Piece)
-	w.step(PieceArrived{Digest: r.Digest, Piece: r.Piece, From: r.To, Took: w.wait("took") + 1, Attester: w.somePeer(), Hash: Hash{byte(w.pick("hash", 2))}})
+	w.step(PieceArrived{Passed: d.takes(r.Piece), Digest: r.Digest, Piece: r.Piece, From: r.To, Took: w.wait("took") + 1, Attester: w.somePeer(), Hash: Hash{byte(w.pick("hash", 2))}})
 }
 
 // origin has something happen to a fetch under way.
@@ -408,8 +448,7 @@ func (w *world) origin() {
 		}
 		p := PieceIndex(f.next)
 		f.next++
-		d.have.Set(p)
-		w.step(OriginPiece{Digest: f.Digest, Fetch: f.Fetch, Piece: p})
+		w.step(OriginPiece{Digest: f.Digest, Fetch: f.Fetch, Piece: p, Passed: d.takes(p)})
 	}
 }
 

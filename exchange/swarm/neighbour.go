@@ -188,9 +188,9 @@ func (c *Core) greetAgain(b *blob) {
 }
 
 func (c *Core) hello(b *blob, reply bool) Hello {
-	h := Hello{Digest: b.digest, Size: b.size, NoRange: b.noRange, Want: b.want, Reply: reply, Load: c.uploads.load()}
+	h := Hello{Digest: b.digest, Size: b.size, NoRange: b.noRange, Want: b.want && !b.unkept.on, Reply: reply, Load: c.uploads.load()}
 	if b.opened {
-		h.Have = b.have.Clone()
+		h.Have = b.shown().Clone()
 	}
 	return h
 }

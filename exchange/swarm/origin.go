@@ -25,6 +25,8 @@ func (c *Core) fromOrigin(b *blob) {
 	}
 	switch {
 	case !in && !b.unleased():
+	case b.unkept.on:
+		c.unkeptFromOrigin(b)
 	case b.size < 0:
 		c.fetchUnsized(b, len(group) == 1)
 	case !b.opened || !b.lacks(nowhere):
@@ -311,7 +313,7 @@ func (c *Core) originPiece(e OriginPiece) {
 	if f := c.fetchOf(b, e.Fetch); f != nil && int(e.Piece) == int(f.first)+f.count-1 {
 		f.ended = true
 	}
-	c.got(b, e.Piece)
+	c.got(b, e.Piece, e.Passed)
 	c.zoneDone(b, []uint32{uint32(e.Piece)})
 	u := uint32(int(e.Piece) / b.perStripe)
 	if b.phase == fetching && c.holdsUnit(b, leaseKey{unit: u, s: ScopeOrigin}) {

@@ -342,7 +342,7 @@ func (c *Core) arrived(e PieceArrived) {
 	}
 	b.rests(e.Piece, e.Hash, e.Attester)
 	imported := m == nil || m.Zone != c.cfg.Zone
-	c.got(b, e.Piece)
+	c.got(b, e.Piece, e.Passed)
 	if imported {
 		if m != nil {
 			c.imported(b, m, e.Took)
@@ -377,14 +377,21 @@ func (c *Core) timed(m *member, took time.Duration) {
 }
 
 // got notes a new piece: what else is under way for it is cancelled, neighbours are told. The caller tells the
-// arbiters that its claims are done and then calls checkWhole, which releases whatever claims are left.
-func (c *Core) got(b *blob, i PieceIndex) {
+// arbiters that its claims are done and then calls checkWhole, which releases whatever claims are left. One that has
+// passed, of a blob that is not kept, is missing as before.
+func (c *Core) got(b *blob, i PieceIndex, passed bool) {
 	c.cancelRequests(b, i)
 	b.carriedBy(i, 0)
+	b.progressAt = c.now
+	b.bypass, b.begun = b.bypass && b.unkept.on, true
+	if passed || !b.holds(i) {
+		return
+	}
 	b.have.Set(i)
 	b.missing--
-	b.progressAt = c.now
-	b.bypass, b.begun = false, true
+	if b.unkept.on {
+		return
+	}
 	b.news = append(b.news, i)
 	if b.flushAt == 0 {
 		b.flushAt = max(c.now, b.flushed.Add(c.cfg.HaveBatch)) // at once after a pause: others wait for something to pass on

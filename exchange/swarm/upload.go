@@ -78,7 +78,7 @@ func count(list []upload, far bool) int {
 func (c *Core) asked(e PieceRequested) {
 	b := c.blobs[e.Digest]
 	m := c.member(e.From)
-	if b == nil || !b.opened || !b.have.Has(e.Piece) || m == nil || c.isolated(m) {
+	if b == nil || !b.opened || !b.shown().Has(e.Piece) || m == nil || c.isolated(m) {
 		c.emit(RefusePiece{Xfer: e.Xfer, Load: c.uploads.load()})
 		return
 	}
@@ -167,7 +167,7 @@ func (c *Core) serve() {
 	u := &c.uploads
 	u.wake = 0
 	u.queue = slices.DeleteFunc(u.queue, func(q upload) bool {
-		gone := !q.b.have.Has(q.piece) // the proof of its blob failed meanwhile
+		gone := !q.b.shown().Has(q.piece) // the proof of its blob failed meanwhile
 		if gone {
 			c.emit(RefusePiece{Xfer: q.xfer, Load: u.load()})
 		}

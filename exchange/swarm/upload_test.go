@@ -40,7 +40,7 @@ func (o *slots) before(c *Core, ev Event) {
 	}
 	e, ok := ev.(PieceRequested)
 	if b, m := c.blobs[e.Digest], c.member(e.From); ok && b != nil && m != nil {
-		o.accept = b.opened && b.have.Has(e.Piece) && m.isolatedTil <= c.now
+		o.accept = b.opened && b.shown().Has(e.Piece) && m.isolatedTil <= c.now
 		q := waiting{xfer: e.Xfer, to: e.From, b: b, piece: e.Piece, far: m.Zone != c.cfg.Zone}
 		o.queue = append(o.queue, q)
 		o.facts[q.xfer] = factsOf(q)
@@ -196,7 +196,7 @@ func (o *slots) serve(t rapid.TB, c *Core, xfer uint64) {
 	q := o.queue[i]
 	o.queue = slices.Delete(o.queue, i, i+1)
 	o.active = append(o.active, q)
-	if !q.b.have.Has(q.piece) {
+	if !q.b.shown().Has(q.piece) {
 		t.Fatalf("upload %d of piece %d, which is not here", xfer, q.piece)
 	}
 }
@@ -206,7 +206,7 @@ func (o *slots) bounce(t rapid.TB, c *Core, a RefusePiece) {
 	t.Helper()
 	o.bounces++
 	i := slices.IndexFunc(o.queue, func(q waiting) bool { return q.xfer == a.Xfer })
-	if i >= 0 && a.Wait == 0 && (o.queue[i].gone || !(o.queue[i].b.opened && o.queue[i].b.have.Has(o.queue[i].piece))) {
+	if i >= 0 && a.Wait == 0 && (o.queue[i].gone || !(o.queue[i].b.opened && o.queue[i].b.shown().Has(o.queue[i].piece))) {
 		o.queue = slices.Delete(o.queue, i, i+1) // what it waits for is gone
 		return
 	}

@@ -10,7 +10,7 @@ const maxRepairs = 3
 
 // checkWhole has a blob checked once its last piece is here.
 func (c *Core) checkWhole(b *blob) {
-	if b.phase != fetching || !b.opened || b.missing > 0 {
+	if b.phase != fetching || !b.opened || b.missing > 0 || b.unkept.on {
 		return
 	}
 	b.phase = verifying
@@ -57,10 +57,11 @@ func (c *Core) convict(b *blob) {
 // origin.
 func (c *Core) verifyFailed(e VerifyFailed) {
 	b := c.blobs[e.Digest]
-	if b == nil || b.phase != verifying {
+	if b == nil || b.phase != verifying && !(b.unkept.on && b.phase == fetching) {
 		return
 	}
 	b.phase = fetching
+	c.leave(b) // one that is not kept has requests under way
 	c.emit(Discard{Digest: b.digest})
 	attesters := b.attesters(c.cfg.Self)
 	if len(attesters) == 0 || b.origin.Zero() {
@@ -75,6 +76,8 @@ func (c *Core) verifyFailed(e VerifyFailed) {
 		}
 	}
 	b.clear()
+	b.unkept.kept = NewBitmap(len(b.pieces))
+	c.slide(b)
 	for _, id := range attesters {
 		c.emit(Distrust{Digest: b.digest, Attester: id})
 		b.refused = append(b.refused, id)

@@ -19,7 +19,7 @@ func (c *Core) wanted(e Wanted) {
 	}
 	if !b.want {
 		b.origin, b.class, b.private, b.relayed = e.Origin, e.Class, e.Private, false
-		b.sparse, b.readers = e.Sparse && max(e.Size, b.size) >= 0, nil
+		b.sparse, b.readers, b.unkept = e.Sparse && max(e.Size, b.size) >= 0, nil, unkept{}
 		b.measureCover()
 		c.begin(b, e.Size)
 		return
@@ -38,7 +38,7 @@ func (c *Core) wanted(e Wanted) {
 // widenToAll makes a sparse session one that brings in the whole blob. Where that is for others to do, they need the
 // leases that this node has.
 func (c *Core) widenToAll(b *blob) {
-	if !b.sparse {
+	if !b.sparse || b.unkept.on {
 		return
 	}
 	b.sparse, b.cover, b.progressAt = false, Bitmap{}, c.now
@@ -121,7 +121,7 @@ func (c *Core) join(b *blob, m *member) {
 
 // wantFrom asks a seed to bring the blob into the mesh: the whole of it, which a sparse session does not want.
 func (c *Core) wantFrom(b *blob, m *member) {
-	if m == c.me || b.sparse || b.origin.Zero() || slices.ContainsFunc(b.asked, func(a asking) bool { return a.id == m.ID && a.seed }) {
+	if m == c.me || b.sparse && !b.unkept.on || b.origin.Zero() || slices.ContainsFunc(b.asked, func(a asking) bool { return a.id == m.ID && a.seed }) {
 		return
 	}
 	b.asked = append(b.asked, asking{id: m.ID, at: c.now, seed: true})
@@ -146,6 +146,11 @@ func (c *Core) tellNewMember(b *blob, m *member) {
 // asSeed handles a Want: a seed takes part in the blob's swarm until it has it whole.
 func (c *Core) asSeed(b *blob, from PeerID, w Want) {
 	b.active = c.now
+	if b.unkept.on {
+		c.meet(b, from) // for what is kept of it
+		c.send(from, Refuse{Digest: b.digest, Kind: OriginUnreachable})
+		return
+	}
 	if b.phase == held || b.phase == verifying || b.want {
 		if b.want && b.origin.Zero() {
 			b.origin = w.Origin
@@ -164,7 +169,7 @@ func (c *Core) asSeed(b *blob, from PeerID, w Want) {
 		return
 	}
 	b.origin, b.class, b.private, b.relayed, b.askedBy = w.Origin, Background, false, true, from
-	b.sparse = false
+	b.sparse, b.unkept = false, unkept{}
 	c.begin(b, -1) // the size is the origin's to tell: room on disk is not to be had for the asking
 	c.meet(b, from)
 }
@@ -253,6 +258,7 @@ func (c *Core) reading(e Reading) {
 		b.readers = append(b.readers, r)
 	}
 	b.measureCover()
+	c.slide(b)
 	c.work(b)
 }
 
@@ -261,6 +267,7 @@ func (c *Core) readClosed(e ReadClosed) {
 		b.readers = slices.DeleteFunc(b.readers, func(r reader) bool { return r.id == e.Reader })
 		b.lastRead = c.now
 		b.measureCover()
+		c.slide(b)
 	}
 }
 
@@ -275,14 +282,11 @@ func (c *Core) unwanted(e Unwanted) {
 // stored handles what the local store holds.
 func (c *Core) stored(e Held) {
 	b := c.blob(e.Digest)
+	if b.unkept.on {
+		return
+	}
 	if b.size != e.Size {
-		for len(b.flights) > 0 {
-			c.cancelRequests(b, b.flights[0].piece)
-		}
-		b.setSize(e.Size, "", c.cfg.StripeBytes, c.rng)
-		for _, n := range b.neighbours {
-			n.have, n.count = Bitmap{}, 0
-		}
+		c.resize(b, e.Size)
 	}
 	b.opening, b.opened = false, true
 	for i := range b.pieces {
@@ -301,6 +305,17 @@ func (c *Core) stored(e Held) {
 	}
 	c.checkWhole(b)
 	c.work(b)
+}
+
+// resize gives a blob the size that the store opened it with.
+func (c *Core) resize(b *blob, size int64) {
+	for len(b.flights) > 0 {
+		c.cancelRequests(b, b.flights[0].piece)
+	}
+	b.setSize(size, "", c.cfg.StripeBytes, c.rng)
+	for _, n := range b.neighbours {
+		n.have, n.count = Bitmap{}, 0
+	}
 }
 
 func (c *Core) openFailed(e OpenFailed) {
@@ -336,7 +351,7 @@ func (c *Core) checkProgress(b *blob) {
 	if b.phase != fetching {
 		return
 	}
-	if b.class == Foreground && !b.relayed && len(b.readers) == 0 && c.now.Sub(b.lastRead) > c.cfg.Linger {
+	if b.forsaken(c.now, c.cfg.Linger) {
 		c.giveUp(b, GaveUpAbandoned)
 		return
 	}
@@ -363,6 +378,14 @@ func (c *Core) checkProgress(b *blob) {
 		b.bypass = true
 		c.writeOff(b)
 	}
+}
+
+// forsaken reports whether the local readers have been gone for so long that the session ends.
+func (b *blob) forsaken(now Time, linger time.Duration) bool {
+	if b.unkept.on {
+		return len(b.readers) == 0 && now.Sub(b.lastRead) > min(linger, unkeptLinger)
+	}
+	return b.class == Foreground && !b.relayed && len(b.readers) == 0 && now.Sub(b.lastRead) > linger
 }
 
 // writeOff believes no neighbour that has what is missing here and has been busy all the while, also when it was asked last:
@@ -467,19 +490,24 @@ func (c *Core) awaitsSeeds(b *blob) bool {
 func (c *Core) giveUp(b *blob, why GiveUpReason) {
 	if c.me.Seed && b.relayed && why != GaveUpAbandoned {
 		b.refusedUntil = c.now.Add(c.cfg.RefusalMemory)
-		kind := b.lastOriginErr
-		for _, n := range b.neighbours {
-			if n.wants {
-				c.send(n.m.ID, Refuse{Digest: b.digest, Kind: max(kind, OriginUnreachable)})
-			}
-		}
+		c.refuseWants(b, max(b.lastOriginErr, OriginUnreachable))
 	}
 	c.leave(b)
 	b.want, b.relayed, b.phase, b.opened, b.opening = false, false, idle, false, false
 	b.readers, b.asked, b.searching = nil, nil, false
 	b.clear()
+	b.sparse, b.unkept = b.sparse && !b.unkept.on, unkept{}
 	c.farewell(b)
 	c.emit(GiveUp{Digest: b.digest, Reason: why})
+}
+
+// refuseWants tells those who asked this seed that it does not bring the blob in.
+func (c *Core) refuseWants(b *blob, kind OriginErrorKind) {
+	for _, n := range b.neighbours {
+		if n.wants {
+			c.send(n.m.ID, Refuse{Digest: b.digest, Kind: kind})
+		}
+	}
 }
 
 // leave stops all that is under way for a blob.
