@@ -33,4 +33,5 @@ type accounts struct {
 	originRequests atomic.Int64
 	duplicate      atomic.Int64
 	clients        atomic.Int64
+	streamed       atomic.Int64
 }

@@ -58,6 +58,9 @@ type Config struct {
 	MaxWaiting int
 	// BufferBytes bounds the memory for pieces on their way from the network to the disk. Default 64 MiB.
 	BufferBytes int64
+	// StreamBytes bounds the memory for blobs that the store does not take and that are streamed to their readers, each of
+	// which has swarm.Config.WindowBytes; more of them fail with the store's error. Default 128 MiB.
+	StreamBytes int64
 	// Limits are the rates of the node; others may use them too. Default: none.
 	Limits *pace.Limits
 	// OpenTimeout bounds an Open whose context has no earlier end. Default 30 s.
@@ -85,6 +88,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxUploads, 256)
 	setDefault(&c.MaxWaiting, 4096)
 	setDefault(&c.BufferBytes, 64<<20)
+	setDefault(&c.StreamBytes, 128<<20)
 	setDefault(&c.OpenTimeout, 30*time.Second)
 	setDefault(&c.IdleTimeout, 2*time.Minute)
 	setDefault(&c.ProgressTimeout, 15*time.Second)
@@ -128,7 +132,7 @@ func (c Config) Validate() error {
 		return fmt.Errorf("exchange: identity is %s, must be Ed25519", c.Key.Type())
 	case c.DataListener == nil:
 		return errors.New("exchange: no data listener")
-	case c.MaxStreams < 0, c.MaxConns < 0, c.MaxUploads < 0, c.MaxWaiting < 0, c.BufferBytes < 0,
+	case c.MaxStreams < 0, c.MaxConns < 0, c.MaxUploads < 0, c.MaxWaiting < 0, c.BufferBytes < 0, c.StreamBytes < 0,
 		c.OpenTimeout < 0, c.IdleTimeout < 0, c.ProgressTimeout < 0:
 		return errors.New("exchange: negative limit")
 	case c.BufferBytes != 0 && c.BufferBytes < swarm.MaxPieceSize:

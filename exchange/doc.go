@@ -20,6 +20,8 @@
 //     and, in memory only, the credentials that local clients brought for its origin.
 //   - what is here in part and wanted by nobody here (dormant.go): it is opened for peers, who find it by its spans, for
 //     an hour, and makes room when something else is wanted.
+//   - what the store has no room for, or cannot write (unkept.go): it streams through bounded memory to local readers, in the
+//     order in which they read, and nobody is told of it. The reader of the whole proves it against its digest.
 //   - the byte accounts by source, and the rates (exchange/pace): of pieces from peers and the origin, and of pieces to peers.
 //
 // # Lifecycle

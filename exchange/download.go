@@ -145,7 +145,7 @@ func (x *Exchange) fetchPiece(ctx context.Context, s *session, a swarm.RequestPi
 	if err := x.readPiece(ctx, s, peer.ID(a.To), &moving{resp.Body, end}, buf, att.Hash, end); err != nil {
 		return att, err
 	}
-	kept, err := s.keep(gen, a.Piece, buf, att)
+	kept, err := x.keepPiece(ctx, s, gen, a.Piece, buf, att)
 	if err != nil {
 		x.storeFailed(s, fmt.Errorf("write piece %d of %s: %w", a.Piece, a.Digest, err))
 		return att, err

@@ -19,6 +19,7 @@ import (
 	"github.com/meshd-project/meshd/exchange/store"
 	"github.com/meshd-project/meshd/exchange/swarm"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/semaphore"
 )
 
 var log = logging.Logger("meshd/exchange")
@@ -54,9 +55,10 @@ type Exchange struct {
 	inbox    chan swarm.Event
 	done     chan struct{} // closed when the loop has ended
 	news     chan announcement
-	lookups  chan struct{}  // a slot for each search under way
-	waiting  atomic.Int64   // open handles of blobs on their way
-	workers  sync.WaitGroup // all goroutines that are not the loop's or the server's
+	lookups  chan struct{}       // a slot for each search under way
+	streams  *semaphore.Weighted // bytes for blobs that are not kept
+	waiting  atomic.Int64        // open handles of blobs on their way
+	workers  sync.WaitGroup      // all goroutines that are not the loop's or the server's
 
 	// Owned by the loop.
 	core    policy
@@ -75,6 +77,7 @@ type Exchange struct {
 	transfer map[transferKey]context.CancelCauseFunc
 	fetches  map[uint64]originFetch // by FetchOrigin.Fetch
 	lastXfer uint64
+	short    *shortage // nil while the store takes blobs
 }
 
 // ban is a Quarantine under way.
@@ -124,6 +127,7 @@ func newExchange(cfg Config, h host.Host, st *store.Store, o Origin, p Providers
 		tickets:  newTickets(),
 		callers:  callers{conns: make(map[peer.ID]int)},
 		start:    time.Now(),
+		streams:  semaphore.NewWeighted(cfg.StreamBytes),
 		inbox:    make(chan swarm.Event, inboxSize),
 		done:     make(chan struct{}),
 		news:     make(chan announcement, 1024),

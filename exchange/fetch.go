@@ -12,7 +12,7 @@ import (
 // but ctx: a session without progress fails by itself. When ctx ends, a background fetch that nobody else wants ends too, and
 // what has come stays for the next. Wants as for Open, whose parts it does not know.
 func (x *Exchange) Fetch(ctx context.Context, w Want, progress func(bytes int64)) error {
-	w.Off, w.End, w.Sparse = 0, 0, false
+	w.Off, w.End, w.Sparse, w.stored = 0, 0, false, true
 	h, err := x.enter(w)
 	if err != nil {
 		return err
@@ -42,6 +42,9 @@ func (h *Handle) whole(ctx context.Context, progress func(int64)) error {
 	for {
 		s.mu.Lock()
 		held, err, changed := s.heldBytes(), s.err, s.changed
+		if s.unkept.on && err == nil {
+			err = s.storeErr
+		}
 		s.mu.Unlock()
 		if err != nil {
 			return err

@@ -73,6 +73,8 @@ func (x *Exchange) act(ctx context.Context, a swarm.Action) {
 		x.announce(announcement{digest: a.Digest, holding: a.State == swarm.Holding, global: a.Global})
 	case swarm.OpenBlob:
 		x.openBlob(a)
+	case swarm.Window:
+		x.setWindow(a)
 	case swarm.RequestPiece:
 		x.requestPiece(ctx, a)
 	case swarm.CancelPiece:

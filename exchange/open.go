@@ -39,6 +39,8 @@ type Want struct {
 	Off, End int64
 	// Sparse: what readers do not cover stays where it is, unless another want is not sparse. It needs Size.
 	Sparse bool
+
+	stored bool // by Fetch: of no use unless it is on disk
 }
 
 // part reports whether less than the whole is wanted.
@@ -74,17 +76,21 @@ type Handle struct {
 // digest (store.ErrUnsupported). The name of a private blob is no digest that a caller may ask for, and that of a file only
 // one that says so: names that clients bring never open them.
 func (x *Exchange) Open(ctx context.Context, w Want) (*Handle, error) {
-	h, err := x.enter(w)
-	if err != nil || h.s == nil {
-		return h, err
-	}
 	ctx, cancel := context.WithTimeoutCause(ctx, x.cfg.OpenTimeout, fmt.Errorf("%w in %v", ErrNoProvider, x.cfg.OpenTimeout))
 	defer cancel()
-	if err := h.await(ctx); err != nil {
+	for again := true; ; again = false {
+		h, err := x.enter(w)
+		if err != nil || h.s == nil {
+			return h, err
+		}
+		if err = h.await(ctx); err == nil {
+			return h, nil
+		}
 		_ = h.Close()
-		return nil, fmt.Errorf("open %s: %w", w.Digest, err)
+		if !again || !errors.Is(err, store.ErrNoSpace) { // else it was joined as it failed a Fetch, which has no use for memory
+			return nil, fmt.Errorf("open %s: %w", w.Digest, err)
+		}
 	}
-	return h, nil
 }
 
 // enter finds a blob on disk, or joins or begins its fetch.
@@ -201,6 +207,9 @@ func (x *Exchange) join(w Want) (*Handle, error) {
 	s.lastRead++
 	h := &Handle{x: x, s: s, waiter: s.lastRead, want: w}
 	h.want.Authorization = ""
+	if !w.stored {
+		s.clients++
+	}
 	s.class = max(s.class, w.Class)
 	if !w.Origin.Zero() {
 		s.origin = w.Origin
@@ -230,7 +239,7 @@ func (h *Handle) await(ctx context.Context) error {
 	s := h.s
 	for {
 		s.mu.Lock()
-		ready := s.phase == filling && s.layout.Pieces() > 1 && (s.flowing || h.begun()) || s.phase == verified
+		ready := s.phase == filling && (s.layout.Pieces() > 1 || s.unkept.on) && (s.flowing || h.begun()) || s.phase == verified
 		err, changed := s.err, s.changed
 		h.size = s.size
 		s.mu.Unlock()
@@ -269,7 +278,7 @@ func (h *Handle) Reader(off, n int64) (*Reader, error) {
 	if h.closed {
 		return nil, ErrReaderClosed
 	}
-	r := &Reader{x: h.x, s: h.s, blob: h.blob, size: h.size, off: off, end: off + n, part: h.want.part(), closed: make(chan struct{})}
+	r := &Reader{x: h.x, s: h.s, blob: h.blob, size: h.size, from: off, off: off, end: off + n, part: h.want.part(), closed: make(chan struct{})}
 	if h.s != nil {
 		r.register()
 		h.dropWaiter()
@@ -303,6 +312,9 @@ func (h *Handle) Close() error {
 	h.closed = true
 	if h.s != nil {
 		h.dropWaiter()
+		if !h.want.stored {
+			h.s.left()
+		}
 		h.x.release(h.s)
 		h.x.waiting.Add(-1)
 	}
@@ -310,6 +322,13 @@ func (h *Handle) Close() error {
 		return h.blob.Close()
 	}
 	return nil
+}
+
+// left notes that a client is gone.
+func (s *session) left() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clients--
 }
 
 // openAt opens the session's file for a reader; it fails if there is none yet.

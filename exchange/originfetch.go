@@ -201,7 +201,7 @@ func contentAt(d digest.Digest, o swarm.OriginRef) (digest.Digest, error) {
 // originRange returns the bytes to ask for; n < 0 is to the end.
 func (s *session) originRange(a swarm.FetchOrigin) (off, n int64) {
 	s.mu.Lock()
-	l, known := s.layout, s.part != nil
+	l, known := s.layout, s.part != nil || s.unkept.on
 	s.mu.Unlock()
 	if !known {
 		if a.Bytes > 0 {
@@ -222,7 +222,7 @@ func (s *session) awaitOpen(ctx context.Context, size int64) (gen int, l swarm.L
 	defer timer.Stop()
 	for {
 		s.mu.Lock()
-		open := s.part != nil && s.size == size && s.told == size
+		open := (s.part != nil || s.unkept.on) && s.size == size && s.told == size
 		if open && !s.flowing {
 			s.flowing = true
 			s.signal()
@@ -264,20 +264,20 @@ func (x *Exchange) streamPieces(ctx context.Context, s *session, a swarm.FetchOr
 	ready := make(chan originPiece, 1)
 	g.Go(func() error {
 		defer close(ready)
-		return x.readPieces(ctx, s, body, a.First, end, l, ready)
+		return x.readPieces(ctx, s, body, gen, a.First, end, l, ready)
 	})
 	for range storeWorkers {
-		g.Go(func() error { return x.storePieces(s, a, ready, gen, l) })
+		g.Go(func() error { return x.storePieces(ctx, s, a, ready, gen, l) })
 	}
 	return g.Wait()
 }
 
 // storePieces stores what has been read. After an error it only gives the buffers back.
-func (x *Exchange) storePieces(s *session, a swarm.FetchOrigin, ready <-chan originPiece, gen int, l swarm.Layout) error {
+func (x *Exchange) storePieces(ctx context.Context, s *session, a swarm.FetchOrigin, ready <-chan originPiece, gen int, l swarm.Layout) error {
 	var err error
 	for p := range ready {
 		if err == nil {
-			err = x.storePiece(s, a, p, gen, l)
+			err = x.storePiece(ctx, s, a, p, gen, l)
 		}
 		x.buffers.put(p.buf)
 	}
@@ -285,8 +285,11 @@ func (x *Exchange) storePieces(s *session, a swarm.FetchOrigin, ready <-chan ori
 }
 
 // readPieces reads pieces [first, end) into buffers.
-func (x *Exchange) readPieces(ctx context.Context, s *session, body OriginBody, first, end swarm.PieceIndex, l swarm.Layout, ready chan<- originPiece) error {
+func (x *Exchange) readPieces(ctx context.Context, s *session, body OriginBody, gen int, first, end swarm.PieceIndex, l swarm.Layout, ready chan<- originPiece) error {
 	for i := first; i < end; i++ {
+		if err := s.awaitWindow(ctx, gen, i); err != nil {
+			return err
+		}
 		_, n := l.Span(i)
 		buf, err := x.buffers.get(ctx, n)
 		if err != nil {
@@ -335,7 +338,7 @@ func (x *Exchange) readOriginPiece(ctx context.Context, s *session, body io.Read
 }
 
 // storePiece hashes, signs and stores a piece that this node read from the origin.
-func (x *Exchange) storePiece(s *session, a swarm.FetchOrigin, p originPiece, gen int, l swarm.Layout) error {
+func (x *Exchange) storePiece(ctx context.Context, s *session, a swarm.FetchOrigin, p originPiece, gen int, l swarm.Layout) error {
 	s.mu.Lock()
 	held, current := s.have.Has(p.index), s.gen == gen && s.phase == filling
 	s.mu.Unlock()
@@ -349,7 +352,7 @@ func (x *Exchange) storePiece(s *session, a swarm.FetchOrigin, p originPiece, ge
 	if err != nil {
 		return err
 	}
-	kept, err := s.keep(gen, p.index, p.buf, att)
+	kept, err := x.keepPiece(ctx, s, gen, p.index, p.buf, att)
 	if err != nil {
 		return &storeError{fmt.Errorf("write piece %d of %s: %w", p.index, a.Digest, err)}
 	}

@@ -375,9 +375,10 @@ func TestDeniedAndPrivate(t *testing.T) {
 	n.mustPull(w, data)
 }
 
+// Without room on disk and in memory a pull fails with the store's error.
 func TestStoreFull(t *testing.T) {
 	data, d := content(8<<20, 10)
-	n := startNode(t, nodeConfig{origin: newOrigin(data), capacity: 4 << 20})
+	n := startNode(t, nodeConfig{origin: newOrigin(data), capacity: 4 << 20, edit: func(c *Config) { c.StreamBytes = 1 << 20 }})
 	if _, err := n.pull(want(d, int64(len(data)))); !errors.Is(err, store.ErrNoSpace) {
 		t.Errorf("got %v", err)
 	}

@@ -26,7 +26,10 @@ type Reader struct {
 	size int64
 	id   uint64
 
+	from     int64 // off at the start
 	off, end int64
+	whole    whole // of a blob that is not kept
+	moved    bool  // the file is not at the offset
 	part     bool  // it was asked for as a part: see Want
 	ready    int64 // bytes below it may be read
 	piece    int64 // bytes of a piece
@@ -59,11 +62,11 @@ func (r *Reader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	n, f, err := r.next(int64(len(p)))
+	n, src, err := r.next(int64(len(p)))
 	if err != nil {
 		return 0, err
 	}
-	m, err := f.Read(p[:n])
+	m, err := src.Read(p[:n])
 	if err = r.advance(int64(m), err); err != nil {
 		return m, err
 	}
@@ -74,14 +77,14 @@ func (r *Reader) Read(p []byte) (int, error) {
 // sendfile. An error says that the range did not end: the caller must not let the client believe that it did.
 func (r *Reader) WriteTo(w io.Writer) (written int64, err error) {
 	for {
-		n, f, err := r.next(sendSize)
+		n, src, err := r.next(sendSize)
 		if err == io.EOF {
 			return written, nil
 		}
 		if err != nil {
 			return written, err
 		}
-		m, err := io.CopyN(w, f, n)
+		m, err := io.CopyN(w, src, n)
 		written += m
 		if err = r.advance(m, err); err != nil {
 			return written, err
@@ -90,8 +93,8 @@ func (r *Reader) WriteTo(w io.Writer) (written int64, err error) {
 }
 
 // next waits until at least one byte at the offset may be read, and returns how many at most limit, and the file
-// positioned there. io.EOF at the end of the range.
-func (r *Reader) next(limit int64) (int64, *os.File, error) {
+// positioned there or, of a blob that is not kept, the bytes. io.EOF at the end of the range.
+func (r *Reader) next(limit int64) (int64, io.Reader, error) {
 	select {
 	case <-r.closed:
 		return 0, nil, ErrReaderClosed
@@ -100,8 +103,15 @@ func (r *Reader) next(limit int64) (int64, *os.File, error) {
 	if r.off >= r.end {
 		return 0, nil, io.EOF
 	}
-	if err := r.await(); err != nil {
-		return 0, nil, err
+	for {
+		if err := r.await(); err != nil {
+			return 0, nil, err
+		}
+		if n, src, err := r.nextUnkept(limit); n > 0 || err != nil && err != errMoved {
+			return n, src, err
+		} else if err == nil {
+			break
+		}
 	}
 	n := min(limit, r.ready-r.off)
 	if r.blob != nil {
@@ -177,7 +187,7 @@ func (r *Reader) look() (<-chan struct{}, error) {
 		if r.given {
 			return nil, fmt.Errorf("read %s: %w", s.digest, ErrRestarted)
 		}
-		r.gen = s.gen
+		r.gen, r.whole = s.gen, whole{}
 		r.dropFile()
 	}
 	r.piece = s.layout.PieceSize
@@ -198,7 +208,7 @@ func (s *session) readable(off, end int64, part bool) int64 {
 	}
 	ready := off
 	last := swarm.PieceIndex(s.layout.Pieces() - 1)
-	if part && s.held < s.layout.Pieces() {
+	if part && s.held < s.layout.Pieces() || s.unkept.on {
 		last++
 	}
 	// A few pieces ahead are enough: the reader looks again.
@@ -242,9 +252,15 @@ func (r *Reader) open() (*os.File, error) {
 	if r.off-r.told >= r.piece {
 		r.tell(false)
 	}
+	if f != nil && r.moved {
+		r.moved = false
+		_, err := f.Seek(r.off, io.SeekStart)
+		return f, err
+	}
 	if f != nil {
 		return f, nil
 	}
+	r.moved = false
 	f, err := r.s.openAt(r.off)
 	if err != nil {
 		return nil, err

@@ -36,6 +36,7 @@ type session struct {
 	blob     *store.Blob // in use until the last reference goes
 	file     *os.File    // for uploads; closed with the last reference
 	have     swarm.Bitmap
+	unkept   unkept
 	held     int // pieces in have
 	busy     map[swarm.PieceIndex]chan struct{}
 	gen      int           // counts Discards: readers and writers of an older one are wrong
@@ -45,6 +46,7 @@ type session struct {
 	refs     int           // handles, uploads under way, and the session itself until it ended
 	class    swarm.Class
 	readers  int
+	clients  int    // handles of those who read: not of Fetch
 	lastRead uint64 // reader ids
 
 	origin      swarm.OriginRef
@@ -139,6 +141,7 @@ func (x *Exchange) finish(s *session) {
 			delete(x.leaving, s.digest)
 		}
 		x.mu.Unlock()
+		x.forget(s)
 		close(s.gone)
 		x.release(s)
 	})

@@ -20,6 +20,8 @@ type Status struct {
 	DuplicateBytes int64         `json:"duplicate_bytes"` // came over the network and led to nothing
 	Pulls          []Pull        `json:"pulls"`           // under way, oldest first
 	Quarantined    []Quarantined `json:"quarantined"`
+	StreamedBytes  int64         `json:"streamed_bytes"`     // handed to local readers out of memory, and not kept
+	NotKept        *Shortage     `json:"not_kept,omitempty"` // why blobs are not; absent while the disk takes them
 }
 
 // Pull is a blob on its way into the store.
@@ -32,6 +34,8 @@ type Pull struct {
 	Class   string        `json:"class"`
 	Started time.Time     `json:"started"`
 	BytesIn Sources       `json:"bytes_in"`
+	// Streamed: it goes to its readers only, for the disk has no room.
+	Streamed bool `json:"streamed,omitempty"`
 }
 
 // Quarantined is a peer that is not used for a time.
@@ -49,6 +53,8 @@ func (x *Exchange) Status() Status {
 		ClientBytes:    x.accounts.clients.Load(),
 		OriginRequests: x.accounts.originRequests.Load(),
 		DuplicateBytes: x.accounts.duplicate.Load(),
+		StreamedBytes:  x.accounts.streamed.Load(),
+		NotKept:        x.shortage(),
 		Pulls:          []Pull{},
 		Quarantined:    []Quarantined{},
 	}
@@ -78,7 +84,7 @@ func (s *session) status() Pull {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	content, private := store.Content(s.digest)
-	p := Pull{Digest: content, Private: private, Size: s.size, Readers: s.readers, Class: "background", Started: s.started, BytesIn: s.in.sources()}
+	p := Pull{Digest: content, Private: private, Size: s.size, Readers: s.readers, Class: "background", Started: s.started, BytesIn: s.in.sources(), Streamed: s.unkept.on}
 	if s.class == swarm.Foreground {
 		p.Class = "foreground"
 	}

@@ -26,9 +26,14 @@ func (x *Exchange) openBlob(a swarm.OpenBlob) {
 			return
 		}
 		if err != nil {
-			x.storeFailed(s, fmt.Errorf("make room for %s: %w", a.Digest, err))
+			x.notKept(a.Size, err)
+			err = fmt.Errorf("make room for %s: %w", a.Digest, err)
+			if !x.stream(s, a.Size, err) {
+				x.storeFailed(s, err)
+			}
 			return
 		}
+		x.keptAgain()
 		x.tellHeld(s, a.Size, have)
 	})
 }
@@ -52,16 +57,29 @@ type heldBy struct {
 // live returns an event as the core is to have it; false if it speaks for a session that has ended meanwhile: to the core,
 // which would not ask for the blob to be opened again, that would be one that stays open. The loop calls it.
 func (x *Exchange) live(ev swarm.Event) (swarm.Event, bool) {
-	h, ok := ev.(heldBy)
-	if !ok {
-		return ev, true
+	switch e := ev.(type) {
+	case heldBy:
+		return e.Held, x.lasts(e.by)
+	case unkeptBy:
+		return e.Unkept, x.lasts(e.by)
+	case swarm.PieceArrived:
+		e.Passed = x.passed(e.Digest, e.Piece)
+		return e, true
+	case swarm.OriginPiece:
+		e.Passed = x.passed(e.Digest, e.Piece)
+		return e, true
 	}
-	if x.session(h.Digest) != h.by {
-		return nil, false
+	return ev, true
+}
+
+// lasts reports whether a session has not ended.
+func (x *Exchange) lasts(s *session) bool {
+	if x.session(s.digest) != s {
+		return false
 	}
-	h.by.mu.Lock()
-	defer h.by.mu.Unlock()
-	return h.Held, !h.by.retired && h.by.phase != failed
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.retired && s.phase != failed
 }
 
 // later runs a store operation of a session after those before it.
@@ -204,7 +222,7 @@ func (s *session) keep(gen int, i swarm.PieceIndex, data []byte, a wire.Attestat
 func (s *session) claimWrite(gen int, i swarm.PieceIndex) *store.Partial {
 	for {
 		s.mu.Lock()
-		if s.part == nil || s.phase != filling || s.gen != gen || s.have.Has(i) {
+		if s.part == nil || s.unkept.on || s.phase != filling || s.gen != gen || s.have.Has(i) {
 			s.mu.Unlock()
 			return nil
 		}
@@ -320,9 +338,10 @@ func (x *Exchange) discard(d digest.Digest) {
 		s.phase, s.err = failed, end
 	}
 	s.gen++
-	if s.part != nil {
+	if s.part != nil || s.unkept.on {
 		s.have, s.held = swarm.NewBitmap(s.layout.Pieces()), 0
 	}
+	clear(s.unkept.held)
 	s.flowing = false
 	s.resets++
 	s.signal()

@@ -27,8 +27,8 @@ const (
 // directBlobs decides how a blob goes through the mesh. What anybody may read is public, also for a client that sends
 // credentials for it, as docker and crane do after a login. What needs credentials is private: the exchange keeps it apart,
 // under a name of its own for each registry, so that another registry's yes for its digest does not open it. What the
-// mesh cannot hold is passed on from its origin and not kept: a blob for which the store has no room, and a private one
-// whose digest is not sha256.
+// mesh cannot take is passed on from its origin and not kept: a private blob whose digest is not sha256, and one for which
+// neither the store nor the memory for streaming (exchange.Config.StreamBytes) has room.
 type directBlobs struct {
 	mirror.Blobs
 	origin *origin.Client
@@ -62,7 +62,7 @@ func (b *directBlobs) Open(ctx context.Context, w mirror.BlobWant) (mirror.Blob,
 		if !errors.Is(err, mirror.ErrNoSpace) {
 			return blob, err
 		}
-		log.Warnw("no room for a blob, it is passed on and not kept", "blob", w.Digest, "origin", w.Registry, "err", err)
+		log.Warnw("no room for a blob on disk or in memory, it is passed on from the registry", "blob", w.Digest, "origin", w.Registry, "err", err)
 	}
 	r := origin.BlobRequest{Ref: origin.Ref(w.Ref), Digest: w.Digest, Length: -1, Authorization: w.Authorization}
 	size, err := b.origin.HeadBlob(ctx, r)

@@ -195,7 +195,7 @@ func checkFree(free, minFree int64, dir string) []Check {
 	found := fmt.Sprintf("%.1f GiB free at %s", float64(free)/(1<<30), dir)
 	switch {
 	case free <= minFree:
-		return one(Fail, "disk", found+", which is left free in any case: blobs are passed on and not kept", "make room, or give a --data-dir with more")
+		return one(Fail, "disk", found+", which is left free in any case: blobs are streamed and not kept", "make room, or give a --data-dir with more")
 	case free < 4*minFree:
 		return one(Warn, "disk", found, "make room, or lower --cache-size to what the disk holds")
 	}

@@ -60,6 +60,12 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	counter("meshd_gossip_duplicates_total", "Gossip messages that came again by another neighbour.", s.Gossip.Duplicates)
 	counter("meshd_gossip_rejected_total", "Gossip messages that were nonsense.", s.Gossip.Rejected)
 	gauge("meshd_pulls", "Blobs on their way into the store.", len(s.Pulls))
+	notKept := 0
+	if s.NotKept != nil {
+		notKept = 1
+	}
+	gauge("meshd_not_kept", "1 while the disk takes no blobs: they are streamed to their readers and not kept.", notKept)
+	counter("meshd_streamed_bytes_total", "Bytes handed to local clients of blobs that are not kept.", s.StreamedBytes)
 	gauge("meshd_quarantined_peers", "Peers not used for a time.", len(s.Quarantined))
 	bySource("meshd_bytes_in_total", "Bytes received or read, by source.", s.BytesIn)
 	bySource("meshd_bytes_out_total", "Bytes sent to peers, by where they are.", s.BytesOut)

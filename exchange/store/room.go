@@ -61,6 +61,14 @@ func (s *Store) plan(need int64) ([]*entry, error) {
 	return idle, nil
 }
 
+// Fits returns nil if a blob of size bytes would find room, else why not.
+func (s *Store) Fits(size int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, err := s.plan(size)
+	return err
+}
+
 // excess returns how many bytes have to go before need more fit, by capacity and by the disk, and how many until both are
 // at their low water marks.
 func (s *Store) excess(need int64) (over, above int64, err error) {
