@@ -47,6 +47,10 @@ type nodeStatus struct {
 	BytesOut       bySource `json:"bytes_out"`
 	OriginRequests int64    `json:"origin_requests"`
 	DuplicateBytes int64    `json:"duplicate_bytes"`
+	StreamedBytes  int64    `json:"streamed_bytes"`
+	NotKept        *struct {
+		Why string `json:"why"`
+	} `json:"not_kept"`
 }
 
 // node is one meshd process.
