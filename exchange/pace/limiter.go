@@ -25,8 +25,9 @@ const (
 
 // Limiter lets bytes through at a rate.
 type Limiter struct {
-	bucket *rate.Limiter
-	rate   atomic.Int64 // bytes/s; 0: no limit
+	bucket  *rate.Limiter
+	rate    atomic.Int64                  // bytes/s; 0: no limit
+	changed atomic.Pointer[chan struct{}] // closed at the next change of the rate
 	// One of each class at a time is at the bucket, the others queue here: a wait under an old rate is short then, and
 	// the foreground has at most one chunk of the background before it.
 	turns [2]chan struct{}
@@ -38,6 +39,7 @@ func New(bytesPerSecond int64) *Limiter {
 	for i := range l.turns {
 		l.turns[i] = make(chan struct{}, 1)
 	}
+	l.changed.Store(new(chan struct{}))
 	l.SetRate(bytesPerSecond)
 	return l
 }
@@ -54,6 +56,12 @@ func (l *Limiter) Rate() int64 {
 func (l *Limiter) SetRate(bytesPerSecond int64) {
 	bytesPerSecond = max(bytesPerSecond, 0)
 	l.rate.Store(bytesPerSecond)
+	next := make(chan struct{})
+	defer func() {
+		if before := *l.changed.Swap(&next); before != nil {
+			close(before)
+		}
+	}()
 	if bytesPerSecond == 0 {
 		l.bucket.SetLimit(rate.Inf)
 		return
@@ -94,12 +102,37 @@ func (l *Limiter) Wait(ctx context.Context, c swarm.Class, n int) error {
 				return err
 			}
 		}
-		if err := l.bucket.WaitN(ctx, part); err != nil {
+		taken, err := l.take(ctx, part)
+		if err != nil {
 			return err
 		}
-		n -= part
+		if taken {
+			n -= part
+		}
 	}
 	return nil
+}
+
+// take waits for n tokens. It gives up, and is to be asked anew, when the rate changes: a KiB at a byte a second would be a
+// quarter of an hour.
+func (l *Limiter) take(ctx context.Context, n int) (taken bool, err error) {
+	changed := *l.changed.Load()
+	r := l.bucket.ReserveN(time.Now(), n)
+	if !r.OK() { // the bucket has shrunk
+		return false, ctx.Err()
+	}
+	timer := time.NewTimer(r.Delay())
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true, nil
+	case <-changed:
+		r.Cancel()
+		return false, nil
+	case <-ctx.Done():
+		r.Cancel()
+		return false, ctx.Err()
+	}
 }
 
 // minBurst is what a bucket gives at once for sure: a change of the rate may halve it meanwhile.
@@ -109,6 +142,7 @@ func minBurst(b *rate.Limiter) int { return max(b.Burst()/2, 1) }
 func (l *Limiter) yield(ctx context.Context, n int) error {
 	began := time.Now()
 	for {
+		changed := *l.changed.Load()
 		r := l.Rate()
 		if r == 0 {
 			return nil
@@ -122,6 +156,8 @@ func (l *Limiter) yield(ctx context.Context, n int) error {
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
+		case <-changed:
+			timer.Stop()
 		case <-ctx.Done():
 			timer.Stop()
 			return ctx.Err()

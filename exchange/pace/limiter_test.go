@@ -105,6 +105,26 @@ func TestRateChangesWhileStreamsRun(t *testing.T) {
 	})
 }
 
+// Whoever waits under a low rate goes on under the next at once, and a bucket that shrinks meanwhile fails nobody.
+func TestNobodyWaitsForARateThatIsNoMore(t *testing.T) {
+	for _, c := range []swarm.Class{swarm.Foreground, swarm.Background} {
+		for _, next := range []int64{0, 1 << 20} {
+			synctest.Test(t, func(t *testing.T) {
+				l := New(1 << 30)
+				l.SetRate(1)
+				start := time.Now()
+				time.AfterFunc(time.Minute, func() { l.SetRate(next) })
+				if err := l.Wait(t.Context(), c, MaxChunk); err != nil {
+					t.Error(err)
+				}
+				if took := time.Since(start); took < time.Minute || took > time.Minute+time.Second {
+					t.Errorf("class %v: 256 KiB under 1 B/s, and after a minute under %d B/s, took %v", c, next, took)
+				}
+			})
+		}
+	}
+}
+
 func TestForegroundGoesFirst(t *testing.T) {
 	const rate = 10e6
 	for _, row := range []struct {
