@@ -85,8 +85,8 @@ func TestRotIsNotServed(t *testing.T) {
 			if err := b.Check(3*smallPieces, 1); !errors.Is(err, ErrCorrupt) {
 				t.Errorf("second check: %v", err)
 			}
-			if told != 1 {
-				t.Errorf("told %d times", told)
+			if told != 1 || s.Scrub().Corrupt != 1 {
+				t.Errorf("told %d times, %d counted", told, s.Scrub().Corrupt)
 			}
 			keep(t, s, data) // it can be fetched again while the old one is still open
 			mustRead(t, s, data)

@@ -9,18 +9,22 @@ func (s *Store) rot(e *entry, l *ledger, why error) {
 	s.rotting.Lock()
 	defer s.rotting.Unlock()
 	d := e.digest
-	if len(l.hashes) < 2 || e.shelved {
-		s.lose(e, why)
-		return
-	}
 	left := &entry{digest: d, layout: l.layout, state: stateBusy}
+	drop := len(l.hashes) < 2 || e.shelved
 	s.mu.Lock()
 	if s.entries[d] != e || e.state != stateComplete {
 		s.mu.Unlock()
 		return
 	}
-	s.entries[d] = left
+	s.scrubs.corrupt++
+	if !drop {
+		s.entries[d] = left
+	}
 	s.mu.Unlock()
+	if drop {
+		s.lose(e, why)
+		return
+	}
 	l.condemn()
 	log.Errorw("blob has rotted, what holds of it is kept", "blob", d, "bytes", l.layout.size, "err", why)
 	err := s.unmake(d, l)

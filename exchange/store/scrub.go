@@ -18,7 +18,7 @@ type Scrub struct {
 	Due     int   // blobs that it has yet to look at
 	Blobs   int64 // that it looked at to the end
 	Bytes   int64 // that it hashed
-	Corrupt int64 // blobs with wrong bytes
+	Corrupt int64 // blobs with wrong bytes, also those that a reader came upon
 	// Oldest is the longest time since a blob here was last hashed from end to end; 0 if there is none. A blob that an
 	// earlier run has hashed counts from Open.
 	Oldest time.Duration
@@ -148,9 +148,6 @@ func (s *Store) scrubBlob(ctx context.Context, pace *rate.Limiter, e *entry) err
 				return ctx.Err()
 			}
 			s.rot(e, b.ledger, fmt.Errorf("%w: %w", ErrCorrupt, err))
-			s.mu.Lock()
-			s.scrubs.corrupt++
-			s.mu.Unlock()
 			return err
 		}
 	}
