@@ -275,7 +275,7 @@ func (b *bootstrapper) resolveName(ctx context.Context, name string, port int) (
 
 // readFile reads one multiaddr a line; empty lines and those that start with # are skipped, bad ones reported.
 func (b *bootstrapper) readFile(ctx context.Context, path string) ([]target, error) {
-	f, err := os.Open(path)
+	f, _, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}

@@ -81,12 +81,8 @@ func (n *node) checkKey(context.Context) []Check {
 		}
 		return one(OK, "mesh key", "none: this node keeps to its host", "")
 	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return one(Fail, "mesh key", err.Error(), "put the file back: the node does not start again without it")
-	}
-	if err := checkSecret(path, info, givenSecret); err != nil {
-		return one(Fail, "mesh key", err.Error(), "the node does not start again like this: chmod 600 "+path)
+	if _, _, err := readMeshKeys(path, givenSecret); err != nil {
+		return one(Fail, "mesh key", err.Error(), "put the file right (chmod 600 "+path+"): the node does not start again like this")
 	}
 	return one(OK, "mesh key", path, "")
 }

@@ -147,6 +147,12 @@ func TestDoctorWithoutAKey(t *testing.T) {
 	if got := n.checkKey(t.Context())[0]; got.Level != Fail {
 		t.Errorf("key removed: %+v", got)
 	}
+	if err := os.WriteFile(n.cfg.P2P.MeshKey, []byte("half a k"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.checkKey(t.Context())[0]; got.Level != Fail {
+		t.Errorf("key damaged: %+v", got)
+	}
 }
 
 func TestFreeDisk(t *testing.T) {

@@ -62,15 +62,11 @@ func (n *node) openTrust() error {
 
 // readPublic reads a file that is no secret but that others must not be able to change.
 func readPublic(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
+	f, info, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
 	if info.Mode().Perm()&0o022 != 0 && !hidden(path) {
 		return nil, fmt.Errorf("%s may be changed by others (mode %#o): chmod 644 %s", path, info.Mode().Perm(), path)
 	}

@@ -61,6 +61,9 @@ func askData(t *testing.T, key crypto.PrivKey, to *testNode) int {
 		},
 	}}
 	resp, err := c.Get("https://node/meshd/1/sha256:" + strings.Repeat("ab", 32) + "/0")
+	if err != nil && strings.Contains(err.Error(), "tls: bad certificate") {
+		return http.StatusForbidden // not even the handshake
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

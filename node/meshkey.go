@@ -132,6 +132,9 @@ func keyIDs(keys []meshKey) []string {
 
 func readMeshKeys(path string, forbid fs.FileMode) ([]byte, []meshKey, error) {
 	raw, err := readSecret(path, forbid)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("read mesh key: %w (`meshd key new` prints one, the same for all nodes of a mesh)", err)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("read mesh key: %w", err)
 	}

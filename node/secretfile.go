@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // maxSecret bounds a secret file in bytes.
@@ -23,19 +24,32 @@ func ReadSecret(path string) ([]byte, error) { return readSecret(path, givenSecr
 
 // readSecret reads a small file that others must not have access to: no bit of forbid may be set.
 func readSecret(path string, forbid fs.FileMode) ([]byte, error) {
-	f, err := os.Open(path)
+	f, info, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
 	if err := checkSecret(path, info, forbid); err != nil {
 		return nil, err
 	}
 	return io.ReadAll(io.LimitReader(f, maxSecret))
+}
+
+// openFile opens a file that the operator gives. A pipe is refused: nobody may ever write to it, and the node would wait.
+func openFile(path string) (*os.File, fs.FileInfo, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a file", path)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, nil, err
+	}
+	return f, info, nil
 }
 
 // closeDir takes from others the right to write into a directory that was there already. That fails if it belongs to
@@ -74,8 +88,6 @@ func hidden(path string) bool {
 // checkSecret tells whether others have access to a secret file, and what to do about it.
 func checkSecret(path string, info fs.FileInfo, forbid fs.FileMode) error {
 	switch {
-	case !info.Mode().IsRegular():
-		return fmt.Errorf("%s is not a file", path)
 	case info.Mode().Perm()&forbid != 0 && !hidden(path):
 		return fmt.Errorf("%s is open to others (mode %#o): want 0600 (chmod 600 %s)", path, info.Mode().Perm(), path)
 	case info.Size() > maxSecret:

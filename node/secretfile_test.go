@@ -4,7 +4,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // openDir is a temporary directory that everybody on the machine reaches.
@@ -126,5 +128,48 @@ func TestDataDirIsClosed(t *testing.T) {
 	defer n.close() //nolint:errcheck // of a test
 	if info, err := os.Stat(c.DataDir); err != nil || info.Mode().Perm()&0o022 != 0 {
 		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+// A pipe in the place of a file is refused: to wait for somebody who writes to it would be for ever, deaf to signals.
+func TestPipesAreNoFiles(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	starting := func(edit func(*Config)) func() error {
+		return func() error {
+			c := testConfig(t, "")
+			edit(&c)
+			n, err := start(c)
+			if err == nil {
+				n.close() //nolint:errcheck // it has failed already
+			}
+			return err
+		}
+	}
+	for name, read := range map[string]func() error{
+		"mesh key":   starting(func(c *Config) { c.P2P.MeshKey = pipe }),
+		"operator":   starting(func(c *Config) { c.P2P.OperatorPublic = pipe }),
+		"allow list": starting(func(c *Config) { c.P2P.AllowPeers = pipe }),
+		"bootstrap":  func() error { _, err := new(bootstrapper).readFile(t.Context(), pipe); return err },
+		"zone":       func() error { _, err := zoneFrom(t.Context(), "file:"+pipe, nil); return err },
+	} {
+		done := make(chan error, 1)
+		go func() { done <- read() }()
+		select {
+		case err := <-done:
+			if err == nil || !strings.Contains(err.Error(), pipe+" is not a file") {
+				t.Errorf("%s: %v", name, err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Errorf("%s: waits", name)
+			w, err := os.OpenFile(pipe, os.O_RDWR, 0) // nobody waits any more
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-done
+			w.Close()
+		}
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -42,7 +41,7 @@ func checkZoneFrom(s string) error {
 func zoneFrom(ctx context.Context, spec string, m *metadata) (string, error) {
 	path, isFile := strings.CutPrefix(spec, "file:")
 	if isFile {
-		f, err := os.Open(path)
+		f, _, err := openFile(path)
 		if err != nil {
 			return "", err
 		}
