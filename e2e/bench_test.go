@@ -25,10 +25,11 @@ import (
 
 const gib = 1 << 30
 
-// curl fetches a URL to nowhere and returns the seconds that it took.
-func curl(b *testing.B, url string) float64 {
+// curl fetches a URL to nowhere and returns the seconds that it took. by is a command that runs it, if not its own.
+func curl(b *testing.B, url string, by ...string) float64 {
 	b.Helper()
-	out, err := command("curl", "-sS", "--fail", "-o", "/dev/null", "-w", "%{time_total}", url)
+	args := append(by, "curl", "-sS", "--fail", "-o", "/dev/null", "-w", "%{time_total}", url)
+	out, err := command(args[0], args[1:]...)
 	must(b, err)
 	seconds, err := strconv.ParseFloat(strings.TrimSpace(out), 64)
 	must(b, err)
@@ -49,12 +50,19 @@ func standalone(b *testing.B, r *registry, origin string, n network, host int) *
 	return node
 }
 
-// cpuSeconds is the processor time of a process so far.
+// cpuSeconds is the processor time so far of a process and those that it has started.
 func (p *process) cpuSeconds(t testing.TB) float64 {
 	t.Helper()
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
-	must(t, err)
-	return statSeconds(t, string(data))
+	var sum float64
+	for _, pid := range p.tree(t) {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil && pid != p.cmd.Process.Pid {
+			continue // it has ended
+		}
+		must(t, err)
+		sum += statSeconds(t, string(data))
+	}
+	return sum
 }
 
 // statSeconds reads the processor time in a line of /proc/PID/stat.
@@ -131,9 +139,9 @@ func coldGiB(b *testing.B, n network, r *registry, origin string) {
 	})
 }
 
-// A warm pull of 1 GiB against nginx with the same file.
+// A warm pull of 1 GiB against nginx with the same file, server and client on cores of their own, and on one (cores_test.go).
 func BenchmarkWarm1GiB(b *testing.B) {
-	need(b, "docker-registry", "curl", "nginx")
+	need(b, "docker-registry", "curl", "nginx", "taskset")
 	n := newNetwork(b)
 	r := startRegistry(b, n)
 	x := r.pushBlob(b, "library/warm", 21, gib)
@@ -143,32 +151,63 @@ func BenchmarkWarm1GiB(b *testing.B) {
 	x.data = nil
 	nginx, server := startNginx(b, n.host(210)+":8080", dir)
 	node := standalone(b, r, r.addr, n, 1)
-	url := "http://" + node.mirror() + "/v2/" + x.repo + "/blobs/" + x.hash.String()
-	curl(b, url)
-	curl(b, "http://"+nginx+"/blob")
-	var theirs, ours, cpu, theirCPU []float64
-	for b.Loop() {
-		before := server.cpuOfTree(b)
-		theirs = append(theirs, curl(b, "http://"+nginx+"/blob"))
-		theirCPU = append(theirCPU, server.cpuOfTree(b)-before)
-		before = node.cpuSeconds(b)
-		ours = append(ours, curl(b, url))
-		cpu = append(cpu, node.cpuSeconds(b)-before)
+	sides := []warmSide{
+		{node.process, "http://" + node.mirror() + "/v2/" + x.repo + "/blobs/" + x.hash.String()},
+		{server, "http://" + nginx + "/blob"},
 	}
-	b.Logf("nginx %.2f s, meshd %.2f s", theirs, ours)
-	b.ReportMetric(median(theirs), "nginx-s")
-	b.ReportMetric(median(ours), "meshd-s")
-	b.ReportMetric(median(ours)/median(theirs), "x-nginx")
-	b.ReportMetric(median(cpu), "cpu-s")
-	b.ReportMetric(median(theirCPU), "nginx-cpu-s")
-	table.Add(table.Row{
-		What: "warm pull, speed", Unit: "MB/s", Ours: gib / 1e6 / table.Median(ours), Reference: gib / 1e6 / table.Median(theirs), ReferenceName: "nginx",
-		Goal: table.Goal{AtLeast: 1},
-	})
-	table.Add(table.Row{
-		What: "warm pull, CPU of the server", Unit: "s/GiB", Ours: table.Median(cpu), Reference: table.Median(theirCPU), ReferenceName: "nginx",
-		Goal: table.Goal{AtMost: 1.1},
-	})
+	for _, s := range sides {
+		curl(b, s.url)
+	}
+	all := cores(b)
+	places := map[string][2]int{"on one core": {all[0], all[0]}}
+	if len(all) > 1 {
+		places["on cores of their own"] = [2]int{all[0], all[1]}
+	}
+	took, cpu := make(map[string][2][]float64), make(map[string][2][]float64)
+	for b.Loop() {
+		for name, at := range places {
+			t, c := took[name], cpu[name]
+			for i, s := range sides {
+				seconds, used := s.pull(b, at[0], at[1])
+				t[i], c[i] = append(t[i], seconds), append(c[i], used)
+			}
+			took[name], cpu[name] = t, c
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	for name := range places {
+		t, c := took[name], cpu[name]
+		b.Logf("%s: meshd %.2f s, CPU %.3f s; nginx %.2f s, CPU %.3f s", name, t[0], c[0], t[1], c[1])
+		table.Add(table.Row{
+			What: "warm pull, speed, server and client " + name, Unit: "MB/s", Ours: gib / 1e6 / table.Median(t[0]),
+			Reference: gib / 1e6 / table.Median(t[1]), ReferenceName: "nginx", Goal: table.Goal{AtLeast: 1},
+		})
+		table.Add(table.Row{
+			What: "warm pull, CPU of the server, server and client " + name, Unit: "s/GiB", Ours: table.Median(c[0]),
+			Reference: table.Median(c[1]), ReferenceName: "nginx", Goal: table.Goal{AtMost: 1.1},
+		})
+	}
+}
+
+// warmSide is a server that has a GiB at a URL.
+type warmSide struct {
+	*process
+	url string
+}
+
+// pull fetches it to nowhere, with server and client on the given cores, and returns the seconds that one takes and the
+// server's processor time. It fetches some, because the kernel counts that in steps of 10 ms.
+func (s warmSide) pull(b *testing.B, server, client int) (seconds, cpu float64) {
+	b.Helper()
+	const pulls = 3
+	pids := s.tree(b)
+	pin(b, []int{server}, pids...)
+	defer pin(b, cores(b), pids...)
+	before := s.cpuSeconds(b)
+	for range pulls {
+		seconds += curl(b, s.url, "taskset", "-c", strconv.Itoa(client))
+	}
+	return seconds / pulls, (s.cpuSeconds(b) - before) / pulls
 }
 
 func startNginx(b *testing.B, addr, root string) (string, *process) {

@@ -100,14 +100,14 @@ func serveStamped(b *testing.B, addr string, s *stamped) (path string) {
 }
 
 // A pull of 1 GiB from a peer that has it, each round by a new node, real processes: hash and disk at the receiver, the
-// mirror and curl behind it. CPU seconds are those of both nodes.
-func BenchmarkPeer1GiB(b *testing.B) { peerGiB(b, "encrypted", table.Goal{AtMost: 2.5}) }
+// mirror and curl behind it. CPU seconds are those of both nodes. Beside it the same by hand (bare_bench_test.go).
+func BenchmarkPeer1GiB(b *testing.B) { peerGiB(b, encrypted, "encrypted", table.Goal{AtMost: 2.5}) }
 
 func BenchmarkPeer1GiBPlaintext(b *testing.B) {
-	peerGiB(b, "plaintext", table.Goal{}, "--data-plaintext")
+	peerGiB(b, plaintext, "plaintext", table.Goal{}, "--data-plaintext")
 }
 
-func peerGiB(b *testing.B, kind string, goal table.Goal, extra ...string) {
+func peerGiB(b *testing.B, mode bareMode, kind string, goal table.Goal, extra ...string) {
 	need(b, "curl")
 	n := newNetwork(b)
 	path := serveStamped(b, n.host(200)+":5000", newStamped(gib))
@@ -115,9 +115,16 @@ func peerGiB(b *testing.B, kind string, goal table.Goal, extra ...string) {
 	m.start(b, nodeSpec{"bench", false}, nodeSpec{"bench", false})
 	holder, asker := m.nodes[0], m.nodes[1]
 	curl(b, "http://"+holder.mirror()+path)
-	var seconds, cpu, peak []float64
+	hand := startBare(b, mode)
+	var seconds, cpu, least, peak []float64
 	for b.Loop() {
-		before := holder.cpuSeconds(b) + asker.cpuSeconds(b)
+		useMemory(b, m.dir)
+		before := selfSeconds(b)
+		curl(b, hand.front)
+		least = append(least, (selfSeconds(b)-before)/(gib/1e9))
+
+		useMemory(b, m.dir)
+		before = holder.cpuSeconds(b) + asker.cpuSeconds(b)
 		seconds = append(seconds, curl(b, "http://"+asker.mirror()+path))
 		cpu = append(cpu, (holder.cpuSeconds(b)+asker.cpuSeconds(b)-before)/(gib/1e9))
 		peak = append(peak, asker.memory(b, "VmHWM"))
@@ -129,10 +136,17 @@ func peerGiB(b *testing.B, kind string, goal table.Goal, extra ...string) {
 		asker.start(b)
 		m.waitJoined(b)
 	}
+	b.Logf("meshd %.2f s/GB, by hand %.2f s/GB", cpu, least)
 	b.ReportMetric(gib/1e6/median(seconds), "MB/s")
 	b.ReportMetric(median(cpu), "cpu-s/GB")
+	b.ReportMetric(median(least), "bare-cpu-s/GB")
 	b.ReportMetric(median(peak), "peak-MiB")
-	table.Add(table.Row{What: "pull from a peer with hash, disk and client, " + kind + ", CPU of both nodes", Unit: "s/GB", Ours: table.Median(cpu), Goal: goal})
+	what := "pull from a peer with hash, disk and client, " + kind + ", CPU of both nodes"
+	table.Add(table.Row{What: what, Unit: "s/GB", Ours: table.Median(cpu), Goal: goal})
+	table.Add(table.Row{
+		What: what + ", beside the least", Unit: "s/GB", Ours: table.Median(cpu),
+		Reference: table.Median(least), ReferenceName: "the same by hand",
+	})
 }
 
 // A cold pull of 4 GiB: what the node needs of memory at most.
@@ -308,21 +322,4 @@ func BenchmarkSeedOf500(b *testing.B) {
 	b.ReportMetric(peak, "peak-MiB")
 	b.ReportMetric(peers*pieces*0.524288/median(seconds), "MB/s")
 	table.Add(table.Row{What: "seed that serves 500 connected peers, peak RSS", Unit: "MiB", Ours: peak, Goal: table.Goal{AtMost: 300}})
-}
-
-// cpuOfTree is the processor time of a process and its children so far: nginx has workers.
-func (p *process) cpuOfTree(b *testing.B) float64 {
-	b.Helper()
-	sum := p.cpuSeconds(b)
-	pid := strconv.Itoa(p.cmd.Process.Pid)
-	out, err := os.ReadFile("/proc/" + pid + "/task/" + pid + "/children")
-	must(b, err)
-	for pid := range strings.FieldsSeq(string(out)) {
-		data, err := os.ReadFile("/proc/" + pid + "/stat")
-		if err != nil {
-			continue
-		}
-		sum += statSeconds(b, string(data))
-	}
-	return sum
 }
