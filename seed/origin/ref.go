@@ -64,6 +64,9 @@ func checkHost(host string) (string, error) {
 	if strings.HasSuffix(host, ":") {
 		return "", fmt.Errorf("%w: registry %q: port", ErrReference, host)
 	}
+	if strings.Count(host, ":") > 1 && host[0] != '[' {
+		return "", fmt.Errorf("%w: registry %q: an IPv6 address stands in brackets", ErrReference, host)
+	}
 	if port := u.Port(); port != "" {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 			return "", fmt.Errorf("%w: registry %q: port", ErrReference, host)

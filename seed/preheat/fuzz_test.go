@@ -1,10 +1,14 @@
 package preheat
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/opencontainers/go-digest"
 )
 
 func FuzzParseImage(f *testing.F) {
@@ -87,3 +91,53 @@ func FuzzParseJob(f *testing.F) {
 		}
 	})
 }
+
+// Whatever a registry gives as a manifest: it is read within the bounds, and names only what can be asked for.
+func FuzzResolve(f *testing.F) {
+	sum := "sha256:" + strings.Repeat("a", 64)
+	for _, s := range []string{
+		`{"layers":[{"digest":"` + sum + `","size":5}],"config":{"digest":"` + sum + `"}}`, `{"manifests":[{"digest":"` + sum + `","platform":{"os":"linux","architecture":"amd64"}}]}`,
+		`{"manifests":[{"digest":"` + sum + `"},{"digest":"x"}]}`, `{"layers":[{"digest":"sha256:../../x"}]}`, `{"layers":[{"digest":"` + sum + `","size":-9,"urls":["http://x"]}]}`,
+		`{"manifests":[null]}`, `{"blobs":[{}]}`, `{}`, `[`, `null`,
+	} {
+		f.Add(s, false)
+		f.Add(s, true)
+	}
+	f.Fuzz(func(t *testing.T, s string, some bool) {
+		var platforms []v1.Platform
+		if some {
+			platforms = []v1.Platform{{OS: "linux", Architecture: "amd64"}}
+		}
+		c, err := resolve(t.Context(), echo(s), Image{Repository: Repository{Registry: "r.example", Name: "a/b"}, Tag: "t"}, platforms, "")
+		if err != nil {
+			return
+		}
+		if len(c.Layers) > maxLayers || len(c.Documents) > maxManifests {
+			t.Fatalf("%d layers, %d documents", len(c.Layers), len(c.Documents))
+		}
+		for _, l := range c.Layers {
+			if l.Digest.Validate() != nil || l.Size < -1 || l.Size == 0 {
+				t.Fatalf("%q: layer %+v", s, l)
+			}
+		}
+		blobs, manifests := Parts([]byte(s))
+		for _, d := range append(blobs, manifests...) {
+			if d.Validate() != nil {
+				t.Fatalf("%q: part %q", s, d)
+			}
+		}
+	})
+}
+
+// echo is a registry that gives the same document for everything.
+type echo string
+
+func (echo) Listed(string) bool { return true }
+
+func (echo) Authorization(context.Context, string) (string, error) { return "", nil }
+
+func (e echo) Manifest(context.Context, Repository, string, string) (Document, error) {
+	return Document{Data: []byte(e)}, nil
+}
+
+func (echo) Public(context.Context, Repository, digest.Digest) bool { return true }
