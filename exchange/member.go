@@ -222,12 +222,18 @@ func (x *Exchange) connected(id peer.ID) bool {
 // notifiee watches connections: a broken one is known at once, not by a time-out.
 func (x *Exchange) notifiee() network.Notifiee {
 	return &network.NotifyBundle{
-		ConnectedF: func(_ network.Network, c network.Conn) {
+		ConnectedF: func(n network.Network, c network.Conn) {
+			another := len(n.ConnsToPeer(c.RemotePeer())) > 1
 			x.mu.Lock()
 			var ev swarm.Member
 			known := false
-			if r := x.remotes[c.RemotePeer()]; r != nil && r.member != nil {
-				ev, known = r.event()
+			if r := x.remotes[c.RemotePeer()]; r != nil {
+				if r.member != nil {
+					ev, known = r.event()
+				}
+				if r.out != nil && another {
+					r.out.move()
+				}
 			}
 			x.mu.Unlock()
 			if known {

@@ -26,10 +26,14 @@ const (
 	cardTimeout = 5 * time.Second
 )
 
-var errQueueFull = errors.New("control queue is full")
+var (
+	errQueueFull = errors.New("control queue is full")
+	errMoving    = errors.New("another connection takes the stream over")
+)
 
 // outbox is the outbound control stream to a peer: a bounded queue and the goroutine that writes it. It ends when
-// the stream fails or has been idle; the next message makes a new one.
+// the stream fails or has been idle; the next message makes a new one. When there is a new connection to the peer, the stream
+// moves there between two messages: the one that it is on may be about to go, as when the mesh key changes.
 type outbox struct {
 	x    *Exchange
 	id   peer.ID
@@ -39,6 +43,7 @@ type outbox struct {
 	mu     sync.Mutex
 	queue  []byte // frames
 	closed bool   // takes no more
+	moving bool   // to another connection
 	err    error  // why it is to be reset
 }
 
@@ -114,6 +119,14 @@ func (o *outbox) abort() {
 	}
 }
 
+// move has the stream closed, when what is queued is written, and opened again on the best connection.
+func (o *outbox) move() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.moving = true
+	o.poke()
+}
+
 // run owns the stream from its dial to its end.
 func (o *outbox) run(ctx context.Context) {
 	err := o.serve(ctx)
@@ -135,6 +148,15 @@ func (o *outbox) run(ctx context.Context) {
 }
 
 func (o *outbox) serve(ctx context.Context) error {
+	for {
+		if err := o.serveStream(ctx); !errors.Is(err, errMoving) {
+			return err
+		}
+	}
+}
+
+// serveStream opens a stream and writes what is queued, until it breaks, is idle, or moves (errMoving).
+func (o *outbox) serveStream(ctx context.Context) error {
 	dial, cancel := context.WithTimeout(ctx, dialTimeout)
 	st, err := o.x.host.NewStream(dial, o.id, Protocol)
 	cancel()
@@ -153,7 +175,7 @@ func (o *outbox) serve(ctx context.Context) error {
 	var reading sync.WaitGroup
 	reading.Go(func() { gone <- o.watch(st) })
 	err = o.pump(ctx, st, gone)
-	if err != nil {
+	if err != nil && !errors.Is(err, errMoving) {
 		_ = st.Reset()
 	} else {
 		_ = st.Close()
@@ -196,27 +218,32 @@ func (o *outbox) pump(ctx context.Context, st network.Stream, gone <-chan error)
 			idle.Reset(o.x.cfg.IdleTimeout)
 		}
 		batch, err := o.take()
+		if err != nil && !errors.Is(err, errMoving) {
+			return err
+		}
+		if len(batch) > 0 {
+			_ = st.SetWriteDeadline(time.Now().Add(o.x.cfg.ProgressTimeout))
+			if _, err := st.Write(batch); err != nil {
+				return fmt.Errorf("write: %w", err)
+			}
+			idle.Reset(o.x.cfg.IdleTimeout)
+		}
 		if err != nil {
 			return err
 		}
-		if len(batch) == 0 {
-			continue
-		}
-		_ = st.SetWriteDeadline(time.Now().Add(o.x.cfg.ProgressTimeout))
-		if _, err := st.Write(batch); err != nil {
-			return fmt.Errorf("write: %w", err)
-		}
-		idle.Reset(o.x.cfg.IdleTimeout)
 	}
 }
 
-// take empties the queue.
+// take empties the queue. With errMoving, what it returns is the last of this stream.
 func (o *outbox) take() ([]byte, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	b := o.queue
+	b, err := o.queue, o.err
 	o.queue = nil
-	return b, o.err
+	if o.moving && err == nil {
+		o.moving, err = false, errMoving
+	}
+	return b, err
 }
 
 // closeIdle closes the outbox if nothing is queued.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/pnet"
+	"github.com/multiformats/go-multiaddr"
 )
 
 const (
@@ -229,8 +230,9 @@ func (k *meshKeys) reload() (changed bool) {
 }
 
 // renew cuts the connections whose key is no good any more, and makes those anew that this node has dialed and that were
-// not made with the first key: the old connection ends when there is a new one, so that the peer is never away. A peer
-// that does not have the key yet is asked again later; what others have dialed they renew themselves.
+// not made with the first key: the old connection ends when there is a new one, so that the peer is never away, and not before
+// the next call, so that streams can move over. A peer that does not have the key yet is asked again later; what others have
+// dialed they renew themselves.
 func (k *meshKeys) renew(ctx context.Context, dial func(context.Context, peer.ID) error) {
 	void, stale := k.old()
 	for _, c := range void {
@@ -238,10 +240,12 @@ func (k *meshKeys) renew(ctx context.Context, dial func(context.Context, peer.ID
 	}
 	for _, c := range stale {
 		dctx, cancel := context.WithTimeout(ctx, renewTimeout)
-		if dial(dctx, c.peer) == nil {
+		err := dial(dctx, c.peer)
+		cancel()
+		if err == nil && c.renewed {
 			c.Close() //nolint:errcheck // it is gone either way
 		}
-		cancel()
+		c.renewed = err == nil
 		if ctx.Err() != nil {
 			return
 		}
@@ -272,6 +276,18 @@ func (k *meshKeys) first(c *memberConn) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.conns[c] == k.keys[0].id
+}
+
+// find returns the connection that was dialed from an address, nil if it is gone.
+func (k *meshKeys) find(from multiaddr.Multiaddr) *memberConn {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for c := range k.conns {
+		if c.peer == "" && c.RemoteMultiaddr().Equal(from) {
+			return c
+		}
+	}
+	return nil
 }
 
 // opened notes with which key a connection was made. It reports false if that is no longer good,

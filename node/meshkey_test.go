@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -118,6 +119,12 @@ func TestKeysRenewed(t *testing.T) {
 	}
 	step(b, to, testKeys(2, 1))
 	a.renew(t.Context(), redial(from))
+	if n := len(from.Network().ConnsToPeer(to.ID())); n != 2 {
+		t.Fatalf("%d connections while streams move over", n)
+	}
+	onNewest(t, from, to.ID())
+	onNewest(t, to, from.ID())
+	a.renew(t.Context(), redial(from))
 	eventually(t, "the new key alone", func() bool { return under(a) == second && under(b) == second })
 	step(a, from, testKeys(2))
 	step(b, to, testKeys(2))
@@ -129,6 +136,24 @@ func TestKeysRenewed(t *testing.T) {
 	if err := connect(t.Context(), from, to); err == nil {
 		t.Fatal("connected without a key in common")
 	}
+}
+
+// onNewest waits until a host opens streams to a peer on the newest of two connections, though the other has more of them.
+func onNewest(t *testing.T, h host.Host, to peer.ID) {
+	t.Helper()
+	eventually(t, "streams on the new connection", func() bool {
+		conns := h.Network().ConnsToPeer(to)
+		if len(conns) != 2 {
+			return false
+		}
+		newest := slices.MaxFunc(conns, func(a, b network.Conn) int { return a.Stat().Opened.Compare(b.Stat().Opened) })
+		s, err := h.Network().NewStream(t.Context(), to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = s.Reset() }()
+		return s.Conn().ID() == newest.ID()
+	})
 }
 
 // What a stranger sends gets no answer, not a byte.

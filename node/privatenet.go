@@ -78,11 +78,12 @@ func redial(h host.Host) func(context.Context, peer.ID) error {
 // then allows another beside it and prefers that.
 type keyedTransport struct {
 	transport.Transport
-	conn *memberConn
+	keys *meshKeys
+	conn *memberConn // nil: gone already
 }
 
 // Proxy implements transport.Transport.
-func (t keyedTransport) Proxy() bool { return !t.conn.keys.first(t.conn) }
+func (t keyedTransport) Proxy() bool { return !t.keys.first(t.conn) }
 
 // privateUpgrader puts connections under the keys before anything else is said on them.
 type privateUpgrader struct {
@@ -104,7 +105,7 @@ func (u *privateUpgrader) Upgrade(ctx context.Context, t transport.Transport, ra
 		scope.Done()
 		return nil, errors.Join(err, raw.Close())
 	}
-	up, err := u.Upgrader.Upgrade(ctx, keyedTransport{t, c}, c, dir, p, scope)
+	up, err := u.Upgrader.Upgrade(ctx, keyedTransport{t, u.keys, c}, c, dir, p, scope)
 	if err != nil {
 		c.Close() //nolint:errcheck // the handshake's error counts
 		return nil, fmt.Errorf("%w: %w", errHandshake, err)
@@ -114,7 +115,39 @@ func (u *privateUpgrader) Upgrade(ctx context.Context, t transport.Transport, ra
 
 // UpgradeGatedMaListener implements transport.Upgrader for connections that others have dialed.
 func (u *privateUpgrader) UpgradeGatedMaListener(t transport.Transport, l transport.GatedMaListener) transport.Listener {
-	return u.Upgrader.UpgradeGatedMaListener(t, privateListener{l, u.keys})
+	return upgradedListener{u.Upgrader.UpgradeGatedMaListener(t, privateListener{l, u.keys}), u.keys}
+}
+
+// upgradedListener gives each connection a transport that knows under which key it is, as dialed ones have.
+type upgradedListener struct {
+	transport.Listener
+	keys *meshKeys
+}
+
+// Accept implements transport.Listener.
+func (l upgradedListener) Accept() (transport.CapableConn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return listenedConn{c, keyedTransport{c.Transport(), l.keys, l.keys.find(c.RemoteMultiaddr())}}, nil
+}
+
+// listenedConn is a connection that the other side has dialed.
+type listenedConn struct {
+	transport.CapableConn
+	keyed keyedTransport
+}
+
+// Transport implements transport.CapableConn.
+func (c listenedConn) Transport() transport.Transport { return c.keyed }
+
+// Stat implements network.ConnStat.
+func (c listenedConn) Stat() network.ConnStats {
+	if s, ok := c.CapableConn.(network.ConnStat); ok {
+		return s.Stat()
+	}
+	return network.ConnStats{}
 }
 
 type privateListener struct {
@@ -134,13 +167,14 @@ func (l privateListener) Accept() (manet.Conn, network.ConnManagementScope, erro
 // memberConn is a connection under one of the mesh's keys.
 type memberConn struct {
 	manet.Conn
-	keys *meshKeys
-	peer peer.ID // that was dialed; "" if it dialed this node
-	gone bool    // closed; guarded by keys.mu
-	find bool    // the other side chose the key
-	once sync.Once
-	err  error
-	priv net.Conn // Conn under its key
+	keys    *meshKeys
+	peer    peer.ID // that was dialed; "" if it dialed this node
+	gone    bool    // closed; guarded by keys.mu
+	renewed bool    // there is another one under the first key; of meshKeys.renew alone
+	find    bool    // the other side chose the key
+	once    sync.Once
+	err     error
+	priv    net.Conn // Conn under its key
 }
 
 // protect puts the connection under a key; raw is where its bytes come from.
