@@ -22,6 +22,7 @@ import (
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/host"
 	libnetwork "github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/pnet"
@@ -178,16 +179,21 @@ type crowdPeer struct {
 	data  string // URL of the data port
 }
 
+// memberHost is a libp2p host with the mesh key that listens nowhere.
+func memberHost(key crypto.PrivKey, psk pnet.PSK) (host.Host, error) {
+	return libp2p.New(
+		libp2p.Identity(key), libp2p.NoListenAddrs, libp2p.PrivateNetwork(psk), libp2p.Transport(tcp.NewTCPTransport),
+		libp2p.Security(libp2ptls.ID, libp2ptls.New), libp2p.Muxer(yamux.ID, yamux.DefaultTransport),
+		libp2p.ResourceManager(&libnetwork.NullResourceManager{}), libp2p.DisableRelay(), libp2p.DisableMetrics(),
+	)
+}
+
 func newCrowdPeer(ctx context.Context, psk pnet.PSK, to peer.AddrInfo, dataHost string) (_ *crowdPeer, err error) {
 	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	h, err := libp2p.New(
-		libp2p.Identity(key), libp2p.NoListenAddrs, libp2p.PrivateNetwork(psk), libp2p.Transport(tcp.NewTCPTransport),
-		libp2p.Security(libp2ptls.ID, libp2ptls.New), libp2p.Muxer(yamux.ID, yamux.DefaultTransport),
-		libp2p.ResourceManager(&libnetwork.NullResourceManager{}), libp2p.DisableRelay(), libp2p.DisableMetrics(),
-	)
+	h, err := memberHost(key, psk)
 	if err != nil {
 		return nil, err
 	}
@@ -218,19 +224,27 @@ func newCrowdPeer(ctx context.Context, psk pnet.PSK, to peer.AddrInfo, dataHost 
 	if err != nil {
 		return nil, err
 	}
-	identity, err := libp2ptls.NewIdentity(key)
+	t, err := dataTransport(key, to.ID)
 	if err != nil {
 		return nil, err
 	}
-	t := &http.Transport{DialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conf, _ := identity.ConfigForPeer(to.ID)
-		conf.NextProtos = []string{"http/1.1"}
-		return (&tls.Dialer{Config: conf}).DialContext(ctx, network, addr)
-	}}
 	return &crowdPeer{
 		close: func() { t.CloseIdleConnections(); _ = h.Close() },
 		ask:   &http.Client{Transport: t}, data: "https://" + net.JoinHostPort(dataHost, strconv.Itoa(int(told.DataPort))),
 	}, nil
+}
+
+// dataTransport asks a peer's data port under the identity of a key.
+func dataTransport(key crypto.PrivKey, to peer.ID) (*http.Transport, error) {
+	identity, err := libp2ptls.NewIdentity(key)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Transport{DialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conf, _ := identity.ConfigForPeer(to)
+		conf.NextProtos = []string{"http/1.1"}
+		return (&tls.Dialer{Config: conf}).DialContext(ctx, network, addr)
+	}}, nil
 }
 
 // fetch asks for a piece until it is served, as the policy does: after the time that the holder says.

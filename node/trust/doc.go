@@ -18,7 +18,7 @@
 //
 // Protocol /meshd/revoked/1: both sides of a stream send one frame (4 bytes length, big endian, then the list or nothing).
 // A node exchanges lists over each connection that it has dialed, with every peer when its list has changed, and
-// with one of its peers at random every minute. A revoked node that still has the key hears of it like all others.
+// with one of its peers at random every minute. Who is revoked is cut first, so it may never hear of it.
 //
 // # What a Gate cuts
 //
