@@ -194,7 +194,7 @@ func (h *Handler) send(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		return err
 	}
 	defer c.Close()
-	if info.Size < 0 && c.Size() >= 0 {
+	if c.Size() != info.Size { // it is known now, or what was told of it was wrong
 		info.Size = c.Size()
 		if s, err = parseRange(spec, info.Size); err != nil {
 			return unsatisfiable(w, info.Size)

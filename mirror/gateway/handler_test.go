@@ -168,6 +168,18 @@ func TestCut(t *testing.T) {
 	}
 }
 
+// What opening a file says of its length counts, not what was said before.
+func TestLengthOfTheContent(t *testing.T) {
+	for _, told := range []int64{0, 10, 1000, -1} {
+		o := newOne()
+		o.info.Tag, o.info.Size = "", told
+		resp, body, err := do(t, New(Config{}, o), http.MethodGet, target)
+		if err != nil || body != string(o.data) || resp.ContentLength != int64(len(o.data)) {
+			t.Errorf("told %d: %d bytes, %v", told, len(body), err)
+		}
+	}
+}
+
 func TestOneTooMany(t *testing.T) {
 	h := New(Config{MaxRequests: 1}, newOne())
 	h.slots <- struct{}{}

@@ -197,7 +197,7 @@ func (v *version) tag() string {
 // Open implements gateway.File.
 func (v *version) Open(ctx context.Context, off, n int64) (gateway.Content, error) {
 	if v.name == "" || v.info.Size == 0 || v.info.Size > swarm.MaxBlobSize {
-		return &passed{v}, nil
+		return v.pass(ctx)
 	}
 	f := v.files
 	select {
@@ -211,7 +211,7 @@ func (v *version) Open(ctx context.Context, off, n int64) (gateway.Content, erro
 	case errors.Is(err, store.ErrNoSpace):
 		f.release(v.name)
 		log.Warnw("no room for a file, it is passed on and not kept", "origin", v.known.request.URL.Host, "err", err)
-		return &passed{v}, nil
+		return v.pass(ctx)
 	case err != nil:
 		f.release(v.name)
 		return nil, f.failed(v.name, err)

@@ -177,12 +177,17 @@ func TestSeal(t *testing.T) {
 	}
 }
 
-// What is passed on is whole or cut: a digest that was given is checked before the last bytes go out.
+// What is passed on is whole or cut, whatever HEAD says of its length: a digest that was given is checked before the last bytes
+// go out.
 func TestPassedOn(t *testing.T) {
 	data := make([]byte, 3*pace.MaxChunk+100)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(data)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !strings.HasPrefix(r.URL.Path, "/chunked") {
+		head := map[string]int{"/says-nothing": 0, "/says-little": 1000, "/says-much": 2 * len(data)}
+		switch n, lies := head[r.URL.Path]; {
+		case lies && r.Method == http.MethodHead:
+			w.Header().Set("Content-Length", fmt.Sprint(n))
+		case !strings.HasPrefix(r.URL.Path, "/chunked"):
 			w.Header().Set("Content-Length", fmt.Sprint(len(data)))
 		}
 		w.WriteHeader(http.StatusOK)
@@ -216,6 +221,10 @@ func TestPassedOn(t *testing.T) {
 		{"/chunked", wrong, exchange.ErrCorruptOrigin},
 		{"/a-cut", "", file.ErrUnreachable},
 		{"/chunked-cut", "", file.ErrUnreachable},
+		{"/says-nothing", "", nil},
+		{"/says-little", "", nil},
+		{"/says-much", "", nil},
+		{"/says-little", wrong, exchange.ErrCorruptOrigin},
 	} {
 		got, err := f.Stat(t.Context(), gateway.Ask{URL: s.URL + row.path})
 		if err != nil {
@@ -225,6 +234,9 @@ func TestPassedOn(t *testing.T) {
 		c, err := got.Open(t.Context(), 0, -1)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if size := c.Size(); size != int64(len(data)) && (size >= 0 || !strings.HasPrefix(row.path, "/chunked")) {
+			t.Errorf("%s: a size of %d", row.path, size)
 		}
 		r, err := c.Reader(0, -1)
 		if err != nil {
@@ -243,6 +255,7 @@ func TestPassedOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, _ := ended.Open(t.Context(), 0, -1)
+	defer c.Close()
 	r, _ := c.Reader(0, -1)
 	r.Close()
 	if n, err := r.WriteTo(io.Discard); err == nil {

@@ -2,6 +2,7 @@ package files
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -15,21 +16,58 @@ import (
 )
 
 // passed is a file that is read from its origin for one caller and not kept: gateway.Content.
-type passed struct{ version *version }
+type passed struct {
+	version *version
+	size    int64      // bytes; -1: only its end will tell
+	whole   *file.Body // the answer, if it is the only one that there can be
+	cancel  context.CancelFunc
+}
+
+// pass opens a file that is not shared. Only GET says how long a version is that is not strong, or that seems empty.
+func (v *version) pass(ctx context.Context) (*passed, error) {
+	p := &passed{version: v, size: v.info.Size}
+	if v.known.version.Strong() && v.info.Size != 0 {
+		return p, nil
+	}
+	var reading context.Context
+	reading, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, p.cancel)
+	body, err := v.known.client.Read(reading, v.known.request, v.known.version, 0, -1)
+	if err == nil && !stop() {
+		err = errors.Join(context.Cause(ctx), body.Close())
+	}
+	if err != nil {
+		stop()
+		p.cancel()
+		return nil, problem(err)
+	}
+	p.whole, p.size = body, body.Size
+	return p, nil
+}
 
 // Size implements gateway.Content.
-func (p *passed) Size() int64 { return p.version.info.Size }
+func (p *passed) Size() int64 { return p.size }
 
 // Close implements gateway.Content.
-func (p *passed) Close() error { return nil }
-
-// Reader implements gateway.Content. The origin is asked at WriteTo.
-func (p *passed) Reader(off, n int64) (gateway.Reader, error) {
-	if n < 0 && p.version.info.Size >= 0 {
-		n = p.version.info.Size - off
+func (p *passed) Close() error {
+	if p.whole == nil {
+		return nil
 	}
-	r := &passing{version: p.version, off: off, left: n}
-	if whole := off == 0 && (n < 0 || n == p.version.info.Size); whole && p.version.digest != "" {
+	p.cancel()
+	return p.whole.Close()
+}
+
+// Reader implements gateway.Content. The origin is asked at WriteTo, unless it has been.
+func (p *passed) Reader(off, n int64) (gateway.Reader, error) {
+	if n < 0 && p.size >= 0 {
+		n = p.size - off
+	}
+	whole := off == 0 && (n < 0 || n == p.size)
+	if !whole && p.whole != nil {
+		return nil, problem(file.ErrNoRange)
+	}
+	r := &passing{version: p.version, body: p.whole, off: off, left: n}
+	if whole && p.version.digest != "" {
 		r.check = p.version.digest.Verifier()
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
@@ -39,6 +77,7 @@ func (p *passed) Reader(off, n int64) (gateway.Reader, error) {
 // passing moves an origin's answer to a caller: gateway.Reader.
 type passing struct {
 	version *version
+	body    *file.Body // nil until the origin is asked
 	off     int64
 	left    int64 // bytes still promised; -1: to the end
 	check   digest.Verifier
@@ -52,14 +91,23 @@ func (p *passing) Close() error {
 	return nil
 }
 
+// open asks the origin, unless that was done.
+func (p *passing) open() (body *file.Body, err error) {
+	if p.body != nil {
+		return p.body, p.ctx.Err()
+	}
+	k := p.version.known
+	return k.client.Read(p.ctx, k.request, k.version, p.off, p.left)
+}
+
 // WriteTo implements io.WriterTo. One buffer is held back, until it is known that the end is a good one.
 func (p *passing) WriteTo(w io.Writer) (written int64, err error) {
-	k := p.version.known
-	body, err := k.client.Read(p.ctx, k.request, k.version, p.off, p.left)
+	body, err := p.open()
 	if err != nil {
 		return 0, problem(err)
 	}
 	defer body.Close()
+	defer context.AfterFunc(p.ctx, func() { _ = body.Close() })()
 	held, next := make([]byte, 0, pace.MaxChunk), make([]byte, pace.MaxChunk)
 	for {
 		n, err := p.read(body, next)

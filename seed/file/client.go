@@ -84,8 +84,9 @@ type Info struct {
 	Name string
 }
 
-// Probe asks for the version of a file, without its bytes. It is asked by HEAD and, where that is refused, by a GET of one
-// byte, which a server without ranges may answer with more: it is cut off.
+// Probe asks for the version of a file, without its bytes. It is asked by HEAD and, where that is refused or tells of an
+// empty file (servers that know no HEAD say so), by a GET of one byte, which a server without ranges may answer with more:
+// it is cut off. The length of a version that is not strong may be wrong: Read tells.
 func (c *Client) Probe(ctx context.Context, r Request) (Info, error) {
 	resp, at, err := c.ask(ctx, r, http.MethodHead, nil)
 	if err != nil {
@@ -94,6 +95,9 @@ func (c *Client) Probe(ctx context.Context, r Request) (Info, error) {
 	_ = resp.Body.Close()
 	switch resp.StatusCode {
 	case http.StatusOK:
+		if resp.ContentLength == 0 {
+			return c.probeByte(ctx, r)
+		}
 		return infoOf(at, resp, resp.ContentLength), nil
 	case http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusNotImplemented:
 		return c.probeByte(ctx, r)
@@ -120,7 +124,7 @@ func (c *Client) probeByte(ctx context.Context, r Request) (Info, error) {
 		}
 		return infoOf(at, resp, size), nil
 	case http.StatusRequestedRangeNotSatisfiable: // an empty file has no first byte
-		if _, size, err := parseContentRange(resp.Header.Get("Content-Range")); err == nil && size == 0 {
+		if _, size, err := parseContentRange(resp.Header.Get("Content-Range")); err != nil || size == 0 {
 			return infoOf(at, resp, 0), nil
 		}
 	}

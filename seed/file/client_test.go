@@ -399,6 +399,55 @@ func TestGzipStays(t *testing.T) {
 	}
 }
 
+// An empty answer to HEAD is not believed: servers that route GET only give one.
+func TestEmptyHead(t *testing.T) {
+	for _, size := range []int{0, 1000} {
+		for _, noRange := range []bool{false, true} {
+			s := newSite(t, size, func(s *site) {
+				s.noRange = noRange
+				s.before = func(w http.ResponseWriter, r *http.Request) bool {
+					if r.Method == http.MethodHead {
+						w.Header().Set("Content-Length", "0")
+					}
+					return r.Method == http.MethodHead
+				}
+			})
+			info, err := newClient(t).Probe(t.Context(), parse(t, s.URL))
+			if err != nil || info.Size != int64(size) || info.ETag != s.etag {
+				t.Errorf("%d bytes: %+v, %v", size, info, err)
+			}
+		}
+	}
+}
+
+// An answer that only the end of its connection ends has all bytes of the version, or is an error.
+func TestNoLength(t *testing.T) {
+	for _, row := range []struct {
+		size, n int
+		err     error
+	}{{1000, 1000, nil}, {1000, 999, ErrUnreachable}, {1000, 1001, ErrInvalid}} {
+		s := newSite(t, row.size, func(s *site) {
+			s.before = func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method == http.MethodHead {
+					return false
+				}
+				c, rw, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					return true
+				}
+				fmt.Fprintf(rw, "HTTP/1.0 200 OK\r\nETag: \"v1\"\r\n\r\n%s", sample(1, row.n))
+				rw.Flush() //nolint:errcheck // the client has gone
+				c.Close()
+				return true
+			}
+		})
+		data, _, err := s.read(t, newClient(t), 0, -1)
+		if !errors.Is(err, row.err) || err == nil && len(data) != row.size {
+			t.Errorf("%d of %d bytes: %d came, %v", row.n, row.size, len(data), err)
+		}
+	}
+}
+
 // Probing a server without HEAD and ranges does not take its file.
 func TestProbeTakesNothing(t *testing.T) {
 	s := newSite(t, 64<<20, func(s *site) { s.noHEAD, s.noRange = 405, true })

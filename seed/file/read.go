@@ -83,8 +83,11 @@ func (b *Body) begin(resp *http.Response, v Version, off, n int64, ranged bool) 
 	if v.Strong() && !v.same(versionOf(resp.Header, b.Size)) {
 		return fail(ErrChanged)
 	}
-	if b.Size < 0 {
+	if b.Size < 0 && v.Strong() {
 		b.Size = v.Size
+	}
+	if b.left < 0 && b.Size >= 0 { // an answer that only the end of the connection ends
+		b.left = b.Size - b.Offset
 	}
 	switch {
 	case !b.Ranged && off > 0:
@@ -171,7 +174,7 @@ func number(s string) (int64, error) {
 // BaseName is the last element of a URL's path if it can be the name of a file, else "".
 func BaseName(u *url.URL) string {
 	name := path.Base(u.Path)
-	if name == "." || name == "/" || name == ".." || len(name) > 200 || strings.ContainsAny(name, "\x00/\\") {
+	if name == "." || name == "/" || name == ".." || len(name) > 200 || strings.ContainsAny(name, `/\`) || strings.ContainsFunc(name, unicode.IsControl) {
 		return ""
 	}
 	return name
