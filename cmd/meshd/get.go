@@ -99,6 +99,17 @@ func (g *getCommand) check() (http.Header, error) {
 	if len(g.URL) > 1 && g.Output != "" && !isDir(g.Output) {
 		return nil, errors.New("--output: several URLs want a directory")
 	}
+	targets := map[string]bool{}
+	for _, url := range g.URL {
+		path, _, err := g.target(url)
+		if err != nil {
+			return nil, err
+		}
+		if targets[path] {
+			return nil, fmt.Errorf("two URLs would be written to %s: get them one by one, with --output", path)
+		}
+		targets[path] = true
+	}
 	return header, nil
 }
 
@@ -126,7 +137,7 @@ func (g *getCommand) sources(client *file.Client) ([]get.Source, error) {
 func (g *getCommand) one(ctx context.Context, std streams, url string, header http.Header, sources []get.Source) error {
 	target, shown, err := g.target(url)
 	if err != nil {
-		return &usageErr{err}
+		return err // check has seen it
 	}
 	see := std.err
 	if g.JSON && target != "" {

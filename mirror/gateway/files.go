@@ -67,6 +67,7 @@ const (
 	Corrupt      Code = "digest"       // 502: the bytes are not what the digest says
 	Throttled    Code = "throttled"    // 429
 	Unreachable  Code = "unreachable"  // 502
+	Nonsense     Code = "nonsense"     // 502: what the origin answers is no file
 	Timeout      Code = "timeout"      // 504
 	Draining     Code = "draining"     // 503
 )

@@ -32,7 +32,7 @@ var answers = []struct {
 	{file.ErrTimeout, gateway.Timeout, http.StatusGatewayTimeout},
 	{context.DeadlineExceeded, gateway.Timeout, http.StatusGatewayTimeout},
 	{file.ErrUnreachable, gateway.Unreachable, http.StatusBadGateway},
-	{file.ErrInvalid, gateway.Unreachable, http.StatusBadGateway},
+	{file.ErrInvalid, gateway.Nonsense, http.StatusBadGateway},
 	{exchange.ErrNoProvider, gateway.Unreachable, http.StatusBadGateway},
 }
 

@@ -12,11 +12,12 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 )
 
 // Body is an origin's answer. Reading it to the end fails unless all that was promised came.
 type Body struct {
-	Size   int64 // of the whole file in bytes; -1 if the origin does not tell
+	Size   int64 // of the whole file in bytes; -1 if neither the answer nor a strong version tells
 	Offset int64 // of the first byte
 	Ranged bool  // a range was asked for and is coming; otherwise the whole file is
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"os"
 	"syscall"
 	"time"
 
@@ -88,6 +89,7 @@ func final(ctx context.Context, err error) error {
 	var known *Error
 	isKnown := errors.As(err, &known)
 	var path *fs.PathError
+	var link *os.LinkError
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return &Error{Code: ExitTimeout, Err: errors.New("--timeout is over; what came is kept for the next time")}
@@ -95,7 +97,7 @@ func final(ctx context.Context, err error) error {
 		return &Error{Code: ExitInterrupted, Err: errors.New("interrupted; what came is kept for the next time")}
 	case isKnown:
 		return err
-	case errors.Is(err, syscall.ENOSPC), errors.As(err, &path):
+	case errors.Is(err, syscall.ENOSPC), errors.As(err, &path), errors.As(err, &link):
 		return &Error{Code: ExitDisk, Err: err}
 	}
 	return &Error{Code: 1, Err: err}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -27,7 +28,7 @@ const (
 type Job struct {
 	File    File
 	Sources []Source       // the first that is there is asked
-	Target  string         // path; "" to write to Out
+	Target  string         // path; "" to write to Out. A device or a pipe is written to as it is
 	Out     io.Writer      // if there is no Target
 	Digest  string         // ALGORITHM:HEX to check; "" for none
 	Limit   *rate.Limiter  // nil: none
@@ -96,6 +97,12 @@ func (j *Job) Run(ctx context.Context) (err error) {
 	if j.Target == "" {
 		return final(ctx, j.fill(ctx, &pipe{w: j.Out}))
 	}
+	switch info, err := os.Stat(j.Target); {
+	case err == nil && info.IsDir():
+		return &Error{Code: ExitDisk, Err: fmt.Errorf("%s is a directory", j.Target)}
+	case err == nil && !info.Mode().IsRegular():
+		return final(ctx, j.into(ctx, j.Target))
+	}
 	p, err := openPart(j.Target)
 	if err != nil {
 		return final(ctx, err)
@@ -111,6 +118,16 @@ func (j *Job) Run(ctx context.Context) (err error) {
 		_ = p.keep()
 	}
 	return err
+}
+
+// into writes to something that is there and no file, such as /dev/null.
+func (j *Job) into(ctx context.Context, path string) (err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return j.fill(ctx, &pipe{w: f})
 }
 
 // fill brings the whole file into a sink, over as many answers as it takes.

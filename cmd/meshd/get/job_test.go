@@ -18,6 +18,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
 
 	"github.com/meshd-project/meshd/seed/file"
@@ -210,15 +211,63 @@ func TestJobToAPipe(t *testing.T) {
 	}
 }
 
+// A device or a pipe stays what it is; a directory is not written over, nor is what came lost if one gets in the way.
+func TestTargetThatIsNoFile(t *testing.T) {
+	data := sample(1, 1000)
+	j, _ := newJob(t, gives(data, "v1", 0))
+	if err := unix.Mkfifo(j.Target, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	came := make(chan []byte)
+	go func() {
+		got, _ := os.ReadFile(j.Target)
+		came <- got
+	}()
+	err := j.Run(t.Context())
+	if got := <-came; err != nil || !bytes.Equal(got, data) {
+		t.Errorf("%d bytes through the pipe, %v", len(got), err)
+	}
+	if info, err := os.Lstat(j.Target); err != nil || info.Mode().Type() != os.ModeNamedPipe || j.left(t) != "out" {
+		t.Errorf("%v, %v, %q", info.Mode(), err, j.left(t))
+	}
+
+	j, s := newJob(t, gives(data, "v1", 0))
+	j.Target = filepath.Dir(j.Target)
+	if err := j.Run(t.Context()); code(err) != ExitDisk || len(s.asks) > 0 {
+		t.Errorf("asked %q, %v", s.asks, err)
+	}
+
+	j, s = newJob(t, gives(data, "v1", 0))
+	give := s.next[0]
+	s.next[0] = func(off int64, tag string) (*Answer, error) {
+		_ = os.Mkdir(j.Target, 0o700)
+		return give(off, tag)
+	}
+	if err := j.Run(t.Context()); code(err) != ExitDisk || j.left(t) != "out out.meshd-part out.meshd-part.json" {
+		t.Errorf("%q, %v", j.left(t), err)
+	}
+}
+
 func TestOneTargetOneJob(t *testing.T) {
 	j, _ := newJob(t, gives(nil, "v1", 0))
 	p, err := openPart(j.Target)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.drop() //nolint:errcheck // a test's
 	if err := j.Run(t.Context()); code(err) != ExitDisk {
 		t.Errorf("%v", err)
+	}
+	// Opened before another process had finished it, and locked after: it is that one's file.
+	late := &part{target: j.Target}
+	if late.f, err = os.OpenFile(p.name(), os.O_RDWR, 0); err != nil {
+		t.Fatal(err)
+	}
+	defer late.f.Close()
+	if err := p.finish(); err != nil {
+		t.Fatal(err)
+	}
+	if err := late.lock(); code(err) != ExitDisk {
+		t.Errorf("the finished file is locked as a part: %v", err)
 	}
 	j.Target = filepath.Join(j.Target, "below", "a", "file")
 	if err := j.Run(t.Context()); code(err) != ExitDisk {
@@ -263,6 +312,13 @@ func TestAlone(t *testing.T) {
 		case "/private":
 			w.WriteHeader(http.StatusForbidden)
 			return
+		case "/headless": // whatever is asked, the body is whole, and HEAD lies about it
+			if r.Method == http.MethodHead {
+				w.Header().Set("Content-Length", "0")
+				return
+			}
+			w.Write(data) //nolint:errcheck // the client has gone
+			return
 		}
 		w.Header().Set("ETag", `"v1"`)
 		if r.Method == http.MethodGet {
@@ -291,6 +347,9 @@ func TestAlone(t *testing.T) {
 		return err
 	}
 	if err := run("/file"); err != nil {
+		t.Error(err)
+	}
+	if err := run("/headless"); err != nil {
 		t.Error(err)
 	}
 	if err := run("/missing"); code(err) != ExitNotFound {

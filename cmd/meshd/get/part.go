@@ -33,18 +33,35 @@ type partState struct {
 func openPart(target string) (*part, error) {
 	p := &part{target: target}
 	var err error
-	if p.f, err = os.OpenFile(p.name(), os.O_RDWR|os.O_CREATE, 0o666); err != nil {
+	if p.f, err = os.OpenFile(p.name(), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o666); err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(p.f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := p.lock(); err != nil {
 		_ = p.f.Close()
-		return nil, &Error{Code: ExitDisk, Err: fmt.Errorf("%s is being written by another process", p.name())}
+		return nil, err
 	}
 	if err := p.resume(); err != nil {
 		_ = p.f.Close()
 		return nil, err
 	}
 	return p, nil
+}
+
+// lock makes the part this process's own. One that was put in its place, or removed, between being opened and being locked is
+// another's file by now.
+func (p *part) lock() error {
+	busy := &Error{Code: ExitDisk, Err: fmt.Errorf("%s is being written by another process", p.name())}
+	if err := unix.Flock(int(p.f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return busy
+	}
+	opened, err := p.f.Stat()
+	if err != nil {
+		return err
+	}
+	if now, err := os.Lstat(p.name()); err != nil || !os.SameFile(opened, now) {
+		return busy
+	}
+	return nil
 }
 
 func (p *part) name() string      { return p.target + ".meshd-part" }
@@ -110,13 +127,13 @@ func (p *part) replay(w io.Writer) error {
 	return err
 }
 
-// finish puts the file in its place.
+// finish puts the file in its place, or keeps what came.
 func (p *part) finish() error {
 	if err := p.f.Sync(); err != nil {
-		return err
+		return errors.Join(err, p.f.Close())
 	}
 	if err := os.Rename(p.name(), p.target); err != nil {
-		return err
+		return errors.Join(err, p.keep())
 	}
 	_ = os.Remove(p.stateName())
 	return p.f.Close()

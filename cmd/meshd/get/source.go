@@ -67,7 +67,7 @@ func (a Alone) Open(ctx context.Context, f File, off int64, tag string) (*Answer
 	if out.Tag == tag && tag != "" {
 		out.Off = off
 	}
-	if info.Size >= 0 && out.Off == info.Size {
+	if out.Off > 0 && out.Off == info.Size {
 		out.Body = http.NoBody
 		return out, nil
 	}
