@@ -99,6 +99,9 @@ func (g *getCommand) check() (http.Header, error) {
 	if len(g.URL) > 1 && g.Output != "" && !isDir(g.Output) {
 		return nil, errors.New("--output: several URLs want a directory")
 	}
+	if g.Timeout < 0 {
+		return nil, errors.New("--timeout: want a time above 0")
+	}
 	targets := map[string]bool{}
 	for _, url := range g.URL {
 		path, _, err := g.target(url)

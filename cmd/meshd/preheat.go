@@ -87,7 +87,7 @@ func writeJobs(w io.Writer, jobs []node.PreheatJob) error {
 func (p *preheatRunCommand) wait(ctx context.Context, std streams, c *client.Client, jobs []node.PreheatJob) error {
 	var bars *preheatBars
 	if f, ok := std.err.(*os.File); ok && isatty.IsTerminal(f.Fd()) && !p.JSON {
-		bars = newPreheatBars(ctx, f)
+		bars = newPreheatBars(f)
 	}
 	failed := 0
 	for i := range jobs {

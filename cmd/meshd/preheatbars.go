@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 
@@ -20,8 +19,9 @@ type preheatBars struct {
 	bars map[string]*mpb.Bar
 }
 
-func newPreheatBars(ctx context.Context, w io.Writer) *preheatBars {
-	return &preheatBars{all: mpb.NewWithContext(ctx, mpb.WithOutput(w), mpb.WithWidth(40)), bars: map[string]*mpb.Bar{}}
+// newPreheatBars draws until end. The end of a context must not end it: a bar that is added afterwards panics.
+func newPreheatBars(w io.Writer) *preheatBars {
+	return &preheatBars{all: mpb.New(mpb.WithOutput(w), mpb.WithWidth(40)), bars: map[string]*mpb.Bar{}}
 }
 
 // show brings the bars of a job up to date.

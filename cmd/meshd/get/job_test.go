@@ -248,6 +248,28 @@ func TestTargetThatIsNoFile(t *testing.T) {
 	}
 }
 
+// Where there is no room for the state of a part, nothing of it stays.
+func TestStateThatCannotBeWritten(t *testing.T) {
+	p, err := openPart(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.f.Close()
+	if err := os.Mkdir(p.stateName(), 0o700); err != nil { // in the way of the rename
+		t.Fatal(err)
+	}
+	p.tag = "v1"
+	if _, err := p.Write(sample(1, 10)); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.sync(); err == nil || p.synced != 0 {
+		t.Errorf("synced %d bytes, %v", p.synced, err)
+	}
+	if _, err := os.Stat(p.stateName() + ".tmp"); err == nil {
+		t.Error("a temporary file stays")
+	}
+}
+
 func TestOneTargetOneJob(t *testing.T) {
 	j, _ := newJob(t, gives(nil, "v1", 0))
 	p, err := openPart(j.Target)

@@ -114,11 +114,16 @@ func (p *part) sync() error {
 		return err
 	}
 	temp := p.stateName() + ".tmp"
-	if err := os.WriteFile(temp, raw, 0o666); err != nil {
+	err = os.WriteFile(temp, raw, 0o666)
+	if err == nil {
+		err = os.Rename(temp, p.stateName())
+	}
+	if err != nil {
+		_ = os.Remove(temp)
 		return err
 	}
 	p.synced = p.off
-	return os.Rename(temp, p.stateName())
+	return nil
 }
 
 // replay reads what came so far.
