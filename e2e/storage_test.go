@@ -89,13 +89,34 @@ func (n *node) waitWritten(t testing.TB) {
 // has checks that the bucket has an image's blobs, byte for byte.
 func (g *gateway) has(t testing.TB, img *image) {
 	t.Helper()
+	if err := g.check(img); err != nil {
+		t.Error(err)
+	}
+}
+
+func (g *gateway) check(img *image) error {
+	var errs []error
 	for _, b := range img.blobs() {
 		data, err := os.ReadFile(filepath.Join(g.dir, "blobs", "sha256", b.Digest.Hex))
 		sum := sha256.Sum256(data)
 		if err != nil || hex.EncodeToString(sum[:]) != b.Digest.Hex {
-			t.Errorf("%s in the bucket: %d bytes, %v", b.Digest, len(data), err)
+			errs = append(errs, fmt.Errorf("%s in the bucket: %d bytes (%v)", b.Digest, len(data), err))
 		}
 	}
+	return errors.Join(errs...)
+}
+
+// spoil makes a blob in the bucket another, one short, and one empty, and puts something there that is nobody's.
+func (g *gateway) spoil(t testing.TB, img *image) {
+	t.Helper()
+	at := func(i int) string { return filepath.Join(g.dir, "blobs", "sha256", img.blobs()[i].Digest.Hex) }
+	data, err := os.ReadFile(at(1))
+	must(t, err)
+	data[len(data)/2]++
+	must(t, os.WriteFile(at(1), data, 0o600))
+	must(t, os.Truncate(at(2), 1000))
+	must(t, os.Truncate(at(0), 0))
+	must(t, os.WriteFile(at(0)+".txt", []byte("not of meshd"), 0o600))
 }
 
 // forget has a seed begin with an empty disk.
@@ -144,6 +165,14 @@ func TestSeedStorage(t *testing.T) {
 	if in := m.nodes[0].storage(t).BytesIn + m.nodes[1].storage(t).BytesIn; in < img.size {
 		t.Errorf("%d bytes of %d came from the bucket", in, img.size)
 	}
+
+	g.spoil(t, img)
+	for _, node := range m.nodes {
+		node.forget(t)
+	}
+	m.waitJoined(t)
+	must(t, httpPull(t.Context(), m.nodes[0].mirror(), img)) // which compares every digest
+	m.nodes[0].waitFor(t, "a bucket that is whole again", 60*time.Second, func() error { return g.check(img) })
 
 	g.kill()
 	second := r.pushImage(t, "library/stored", 2, 5*mib)

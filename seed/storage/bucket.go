@@ -299,13 +299,27 @@ func (o *object) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// Stream opens n bytes from off. The body ends with ctx.
+// Stream opens n bytes from off. The body ends with ctx. store.ErrInvalid if the object has another size than the blob.
 func (o *object) Stream(ctx context.Context, off, n int64) (io.ReadCloser, error) {
 	r, err := o.b.NewRangeReader(ctx, o.key, off, n, nil)
 	if err != nil {
-		return nil, fmt.Errorf("bucket: read %s: %w", o.key, told(err))
+		return nil, fmt.Errorf("bucket: read %s: %w", o.key, o.why(ctx, told(err)))
+	}
+	if size := r.Size(); size != o.outline.Size {
+		_ = r.Close()
+		return nil, fmt.Errorf("bucket: read %s: %w: %d bytes of %d", o.key, store.ErrInvalid, size, o.outline.Size)
 	}
 	return r, nil
+}
+
+// why tells a range that an object is too short for from a bucket that fails: providers have no common word for it.
+func (o *object) why(ctx context.Context, err error) error {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	if a, bad := o.b.Attributes(ctx, o.key); bad == nil && a.Size != o.outline.Size {
+		return fmt.Errorf("%w: %d bytes of %d: %w", store.ErrInvalid, a.Size, o.outline.Size, err)
+	}
+	return err
 }
 
 // readTime is how long n bytes may take: 1 MiB/s is the least pace.

@@ -65,6 +65,31 @@ func TestBucketLayout(t *testing.T) {
 	}
 }
 
+// An object of another size is one bad blob, not a bucket that fails.
+func TestCutObject(t *testing.T) {
+	dir := t.TempDir()
+	b := fileBucket(t, dir)
+	data := storetest.Sample(1, 3*storetest.PieceSize)
+	d := digest.FromBytes(data)
+	keep(t, b, d, data)
+	for _, size := range []int64{0, 1000, int64(len(data)) + 1} {
+		if err := os.Truncate(filepath.Join(dir, "blobs", "sha256", d.Encoded()), size); err != nil {
+			t.Fatal(err)
+		}
+		o, err := b.Open(t.Context(), d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := o.(*object).Stream(t.Context(), 2000, 10)
+		if !errors.Is(err, store.ErrInvalid) {
+			t.Errorf("of %d bytes: %v", size, err)
+		}
+		if err == nil {
+			body.Close()
+		}
+	}
+}
+
 // Of two seeds one writes; the other is told so, and takes over from one that has gone.
 func TestClaim(t *testing.T) {
 	dir := t.TempDir()

@@ -16,7 +16,7 @@ import (
 	"github.com/meshd-project/meshd/exchange/swarm"
 )
 
-// stallTime is how long a bucket may send nothing.
+// stallTime is how long a bucket may take to begin an answer; a piece of it has to come in readTime.
 const stallTime = 10 * time.Second
 
 // streamer is what objects of a Bucket do besides: long ranges in one request.
@@ -151,7 +151,8 @@ func (t *Tier) serve(name digest.Digest, n, size int64) bool {
 	}
 	if k.served += n; k.served > 2*size {
 		log.Warnw("blob in the bucket does not become complete, reading the registry", "blob", name)
-		k.object, k.until = nil, time.Now().Add(hereFor)
+		k.object, k.bad, k.until = nil, true, time.Now().Add(hereFor)
+		delete(t.done, name)
 	}
 	t.known.Add(name, k)
 	return k.object != nil
@@ -167,8 +168,9 @@ func (t *Tier) failed(name digest.Digest, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	k, _ := t.known.Peek(name)
-	k.object, k.until = nil, time.Now().Add(hereFor)
+	k.object, k.bad, k.until = nil, true, time.Now().Add(hereFor)
 	t.known.Add(name, k)
+	delete(t.done, name)
 }
 
 // provenBody reads pieces of a blob in the bucket and gives out those that match the outline. One goroutine reads; any may
@@ -193,6 +195,7 @@ func (b *provenBody) open(ctx context.Context, obj store.Object) error {
 	ctx, b.cancel = context.WithCancelCause(ctx)
 	b.cause = func() error { return context.Cause(ctx) }
 	b.stall = time.AfterFunc(stallTime, func() { b.cancel(errSlow) })
+	defer b.stall.Stop()
 	ps := b.outline.PieceSize
 	n := min((b.left+ps-1)/ps*ps, b.outline.Size-b.off)
 	var err error
@@ -204,7 +207,6 @@ func (b *provenBody) open(ctx context.Context, obj store.Object) error {
 	if err != nil {
 		err = b.why(err)
 		b.cancel(nil)
-		b.stall.Stop()
 		return err
 	}
 	b.buf = make([]byte, min(ps, n))
@@ -214,7 +216,7 @@ func (b *provenBody) open(ctx context.Context, obj store.Object) error {
 // why is the cause of an error.
 func (b *provenBody) why(err error) error {
 	if errors.Is(b.cause(), errSlow) {
-		return fmt.Errorf("%w for %v: %w", errSlow, stallTime, err)
+		return fmt.Errorf("%w: %w", errSlow, err)
 	}
 	return err
 }
@@ -241,20 +243,16 @@ func (b *provenBody) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fill reads and proves the next piece.
+// fill reads and proves the next piece. Only while it does is the bucket the one that is waited for.
 func (b *provenBody) fill() error {
 	piece := b.buf[:min(b.outline.PieceSize, b.outline.Size-b.off)]
-	for got := 0; got < len(piece); {
-		n, err := b.src.Read(piece[got:])
-		if got += n; n > 0 {
-			b.stall.Reset(stallTime)
+	b.stall.Reset(readTime(int64(len(piece))))
+	defer b.stall.Stop()
+	if _, err := io.ReadFull(b.src, piece); err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
 		}
-		if err != nil && got < len(piece) {
-			if err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
-			return err
-		}
+		return err
 	}
 	if sha256.Sum256(piece) != b.outline.Hashes[b.off/b.outline.PieceSize] {
 		return store.ErrDigestMismatch
@@ -269,9 +267,7 @@ func (b *provenBody) fill() error {
 
 // Close ends the reading.
 func (b *provenBody) Close() error {
-	if !b.stall.Stop() {
-		b.cancel(errSlow)
-	}
+	b.stall.Stop()
 	b.cancel(io.ErrClosedPipe)
 	err := b.src.Close()
 	b.release()

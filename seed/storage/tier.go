@@ -25,7 +25,7 @@ const (
 )
 
 var (
-	errSlow      = errors.New("the bucket sends nothing")
+	errSlow      = errors.New("the bucket sends nothing, or less than 1 MiB/s")
 	errForbidden = errors.New("the bucket refuses")
 )
 
@@ -46,6 +46,7 @@ type Tier struct {
 // known is what was learned of a blob in the bucket.
 type known struct {
 	object store.Object // nil: it is not there, or not to be trusted
+	bad    bool         // it is there, and is not what it should be: to be written anew
 	served int64        // bytes since the blob was last complete here
 	until  time.Time
 }
@@ -190,8 +191,16 @@ func (t *Tier) writeOne(ctx context.Context, d digest.Digest) {
 // errLocal says that the blob could not be had from the store.
 var errLocal = errors.New("blob is not in the store")
 
-// put writes a blob unless it is in the bucket. It returns the bytes written.
+// put writes a blob unless it is in the bucket and good. It returns the bytes written.
 func (t *Tier) put(ctx context.Context, d digest.Digest) (int64, error) {
+	if t.bad(d) {
+		if err := t.keeper.Drop(ctx, d); err != nil {
+			return 0, err
+		}
+		t.mu.Lock()
+		t.known.Remove(d)
+		t.mu.Unlock()
+	}
 	switch o, err := t.keeper.Open(ctx, d); {
 	case err == nil:
 		return 0, o.Close()
@@ -217,6 +226,14 @@ func (t *Tier) put(ctx context.Context, d digest.Digest) (int64, error) {
 		return 0, err
 	}
 	return o.Size, nil
+}
+
+// bad reports whether a blob in the bucket was found to be another.
+func (t *Tier) bad(d digest.Digest) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k, _ := t.known.Peek(d)
+	return k.bad
 }
 
 // source reads the store's blob, and remembers whether that has failed.

@@ -30,6 +30,7 @@ type moody struct {
 	writeErr error
 	damage   bool // the first byte of what is read is wrong
 	silent   bool // nothing comes
+	drip     bool // a byte comes every 9 s
 	opens    int
 }
 
@@ -87,7 +88,40 @@ func (o moodyObject) Stream(ctx context.Context, off, n int64) (io.ReadCloser, e
 	if o.m.damage {
 		b[0]++
 	}
-	return io.NopCloser(bytes.NewReader(b)), nil
+	if o.m.drip {
+		return io.NopCloser(&dripping{ctx, b}), nil
+	}
+	return io.NopCloser(&answer{ctx, bytes.NewReader(b)}), nil
+}
+
+// answer ends with its context, as that of a server does.
+type answer struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (a *answer) Read(p []byte) (int, error) {
+	if err := a.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return a.r.Read(p)
+}
+
+// dripping gives a byte every 9 s.
+type dripping struct {
+	ctx  context.Context
+	data []byte
+}
+
+func (d *dripping) Read(p []byte) (int, error) {
+	select {
+	case <-time.After(9 * time.Second):
+		n := copy(p[:1], d.data)
+		d.data = d.data[n:]
+		return n, nil
+	case <-d.ctx.Done():
+		return 0, d.ctx.Err()
+	}
 }
 
 // registry is the origin behind the bucket; it counts.
@@ -321,6 +355,71 @@ func TestReadFails(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A bucket that sends a byte now and then is slow; one whose reader takes its time is not.
+func TestPace(t *testing.T) {
+	for _, drip := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			m, data := &moody{drip: drip}, storetest.Sample(1, size)
+			d := digest.FromBytes(data)
+			keep(t, m, d, data)
+			tier := New(m, openStore(t, t.TempDir()))
+			body, err := tier.Origin(&registry{}).Blob(t.Context(), swarm.OriginRef{}, "", d, 0, -1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer body.Close()
+			began, total := time.Now(), 0
+			buf := make([]byte, 256<<10)
+			for err == nil {
+				var n int
+				n, err = body.Read(buf)
+				total += n
+				time.Sleep(15 * time.Second) // of which the bucket knows nothing
+			}
+			switch s := tier.State(); {
+			case drip && (s.Read.Problem != "slow" || time.Since(began) > time.Minute):
+				t.Errorf("a byte every 9 s: %+v after %v", s, time.Since(began))
+			case !drip && (err != io.EOF || total != size || s.Read.Problem != ""):
+				t.Errorf("a slow reader: %d bytes, %v, %+v", total, err, s)
+			}
+		})
+	}
+}
+
+// A blob in the bucket that is not what it should be is written anew once it is here again, and read from there from then on.
+func TestBadBlobIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, data := &moody{damage: true}, storetest.Sample(1, size)
+		d := digest.FromBytes(data)
+		keep(t, m, d, data)
+		s := openStore(t, t.TempDir())
+		tier := New(m, s)
+		run(t, tier)
+		r := &registry{blobs: map[digest.Digest][]byte{d: data}}
+		read := func() error {
+			body, err := tier.Origin(r).Blob(t.Context(), swarm.OriginRef{}, "", d, 0, -1)
+			if err != nil {
+				return err
+			}
+			defer body.Close()
+			_, err = io.Copy(io.Discard, body)
+			return err
+		}
+		if err := read(); !errors.Is(err, store.ErrDigestMismatch) {
+			t.Errorf("wrong bytes: %v", err)
+		}
+		keep(t, store.Local(s), d, data)
+		m.set(func(m *moody) { m.damage = false })
+		time.Sleep(time.Minute)
+		if n := m.Kept(d); n != 2 {
+			t.Errorf("written %d times, want it written anew once", n)
+		}
+		if err := read(); err != nil || r.asked != 0 {
+			t.Errorf("registry asked %d times, %v", r.asked, err)
+		}
+	})
 }
 
 // A blob whose outline lies, so that it never becomes complete, is the registry's in the end.
