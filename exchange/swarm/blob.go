@@ -72,6 +72,7 @@ type blob struct {
 	lonelyAt   Time         // when others are looked for; 0: there are enough
 	arbiters   [2]arbiterSet
 	leases     leases   // kept for others
+	leased     int      // the most of them since their map was made
 	joiners    []joiner // told to others
 	groups     []group  // those of them that import, by zone
 

@@ -11,6 +11,14 @@ import (
 	"github.com/meshd-project/meshd/exchange/swarm"
 )
 
+// heap returns the bytes in use.
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
 // A member that claims whatever a frame can name, of digests that it makes up, costs the arbiter bounded memory, and
 // others are granted theirs all the same.
 func TestFloodOfClaims(t *testing.T) {
@@ -29,12 +37,6 @@ func TestFloodOfClaims(t *testing.T) {
 			}
 		}
 		return granted
-	}
-	heap := func() uint64 {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
 	}
 	before := heap()
 	for i := range 500 {
@@ -55,6 +57,36 @@ func TestFloodOfClaims(t *testing.T) {
 	}
 	if !claim("flood", digest.FromString("later"), 1) {
 		t.Error("leases that have ended still count")
+	}
+}
+
+// What a member claims and gives back, or lets end, takes no memory any more, long before its digest is forgotten.
+func TestFloodOfClaimsThatEnd(t *testing.T) {
+	const units = 1 << 14
+	for name, row := range map[string]struct {
+		each  time.Duration // a claim
+		keeps uint32        // units that it does not give back
+	}{
+		"given back but one": {time.Millisecond, 1}, "left to end": {time.Second, units},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := swarm.DefaultConfig()
+			cfg.Self, cfg.Zone = "me", "a"
+			core := swarm.New(cfg, 1)
+			core.Step(0, swarm.Member{ID: "flood", Zone: "a"}, nil)
+			before := heap()
+			for i := range 50 {
+				now := swarm.Time(row.each) * swarm.Time(i+1)
+				claim := swarm.Claim{Digest: digest.FromString(fmt.Sprint(i)), Scope: swarm.ScopeOrigin, State: swarm.ClaimWant, Units: []swarm.Units{{Count: units}}}
+				core.Step(now, swarm.Received{From: "flood", Msg: claim}, nil)
+				claim.State, claim.Units = swarm.ClaimRelease, []swarm.Units{{First: row.keeps, Count: units - row.keeps}}
+				core.Step(now, swarm.Received{From: "flood", Msg: claim}, nil)
+			}
+			if grown := heap() - before; grown > 16<<20 {
+				t.Errorf("50 claims take %d MiB", grown>>20)
+			}
+			runtime.KeepAlive(core)
+		})
 	}
 }
 

@@ -20,13 +20,9 @@ type leaseKey struct {
 // leases are those that this node keeps as arbiter for one blob. The map is for look-up only.
 type leases map[leaseKey]lease
 
-func (l leases) drop(holder PeerID) {
-	for k, v := range l {
-		if v.holder == holder {
-			delete(l, k)
-		}
-	}
-}
+// roomyLeases is the number of leases whose room is kept once they are gone: a map does not shrink by itself, and
+// a peer may claim and release without end.
+const roomyLeases = 64
 
 // arbitrate answers a claim on the units that this node is arbiter of, for whoever makes it, itself included.
 // The verdict is meaningful for ClaimWant only.
@@ -114,6 +110,7 @@ func (c *Core) setLease(b *blob, k leaseKey, l lease) bool {
 		m.leases++
 	}
 	b.leases[k] = l
+	b.leased = max(b.leased, len(b.leases))
 	return true
 }
 
@@ -125,6 +122,14 @@ func (c *Core) dropLease(b *blob, k leaseKey) {
 	delete(b.leases, k)
 	if m := c.member(l.holder); m != nil {
 		m.leases--
+	}
+	left := len(b.leases)
+	if b.leased > roomyLeases && left < b.leased/4 {
+		few := make(leases, left)
+		for k, l := range b.leases {
+			few[k] = l
+		}
+		b.leases, b.leased = few, left
 	}
 }
 

@@ -74,7 +74,11 @@ func (c *Core) loseMember(id PeerID) {
 	c.refuseAll(id)
 	c.keepRecord(c.members[i])
 	for _, b := range c.order {
-		b.leases.drop(id)
+		for k, l := range b.leases {
+			if l.holder == id {
+				c.dropLease(b, k)
+			}
+		}
 		b.joiners = slices.DeleteFunc(b.joiners, func(j joiner) bool { return j.ID == id })
 		b.dismiss(id)
 		b.forgetPeer(id)
