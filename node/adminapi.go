@@ -49,6 +49,7 @@ func (n *node) openAdmin() error {
 		return err
 	}
 	n.adminServer = admin.NewServer(admin.New(n.cfg.Admin.guard(token), n.adminRoutes()))
+	n.adminServer.ConnState = newAnswering(maxAdminConns).state
 	n.adminServer.TLSConfig, err = loadTLS("admin", n.cfg.Admin.Cert, n.cfg.Admin.Key)
 	return err
 }

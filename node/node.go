@@ -52,7 +52,7 @@ type node struct {
 
 	nextZone  atomic.Pointer[string] // found, and in effect from the next life on
 	zoneMoved chan struct{}          // capacity 1
-	answering answering              // clients of the mirror
+	answering *answering             // clients of the mirror
 	idlePoll  time.Duration
 	moveWait  time.Duration
 	again     atomic.Bool        // another life follows
@@ -137,7 +137,7 @@ func (n *node) next() (*node, error) {
 // begin makes the parts of n.
 func begin(n *node) (_ *node, err error) {
 	n.settled, n.zoneMoved = make(chan struct{}), make(chan struct{}, 1)
-	n.answering.conns = make(map[net.Conn]bool)
+	n.answering = newAnswering(maxMirrorConns)
 	n.notReady("starting")
 	n.closeLater(n.closeSockets)
 	defer func() {

@@ -7,11 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
-	"net"
-	"net/http"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/meshd-project/meshd/dht/gossip"
@@ -142,29 +139,6 @@ func (n *node) waitIdle(ctx context.Context) bool {
 		timer.Reset(n.idlePoll)
 	}
 	return true
-}
-
-// answering are the connections of the mirror's port on which a request is being answered, and open tunnels.
-type answering struct {
-	mu    sync.Mutex
-	conns map[net.Conn]bool
-}
-
-// state is the server's ConnState.
-func (a *answering) state(c net.Conn, s http.ConnState) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if s == http.StateActive {
-		a.conns[c] = true
-	} else {
-		delete(a.conns, c)
-	}
-}
-
-func (a *answering) none() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return len(a.conns) == 0
 }
 
 // goAgain ends this life of the node; the next one begins at once.

@@ -1,0 +1,69 @@
+package node
+
+import (
+	"crypto/tls"
+	"net"
+	"net/http"
+	"sync"
+)
+
+// How many connections of clients the ports have at most; more than requests are answered at once.
+const (
+	maxMirrorConns = 4096
+	maxAdminConns  = 256
+)
+
+// answering are the connections of a port and its open tunnels: those on which a request is being answered, and those that
+// are quiet. When there are too many, a quiet one is closed for the one that comes: keeping a port's connections open keeps
+// nobody else out of it. Its methods may be called concurrently.
+type answering struct {
+	most int
+
+	mu    sync.Mutex
+	conns map[net.Conn]bool // answered
+	quiet map[net.Conn]bool // before the first request, or between two
+}
+
+func newAnswering(most int) *answering {
+	return &answering{most: most, conns: make(map[net.Conn]bool), quiet: make(map[net.Conn]bool)}
+}
+
+// state is the server's ConnState.
+func (a *answering) state(c net.Conn, s http.ConnState) {
+	if tooMany := a.note(c, s); tooMany != nil {
+		if t, ok := tooMany.(*tls.Conn); ok {
+			tooMany = t.NetConn() // no farewell, which might wait
+		}
+		tooMany.Close() //nolint:errcheck // it is gone either way
+	}
+}
+
+// note returns the connection to close for a new one: a quiet one, or the new one if none is; nil if there is room.
+func (a *answering) note(c net.Conn, s http.ConnState) (tooMany net.Conn) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.conns, c)
+	delete(a.quiet, c)
+	switch s {
+	case http.StateNew, http.StateIdle:
+		a.quiet[c] = true
+	case http.StateActive:
+		a.conns[c] = true
+	}
+	if s != http.StateNew || len(a.conns)+len(a.quiet) <= a.most {
+		return nil
+	}
+	for tooMany = range a.quiet {
+		if tooMany != c {
+			break
+		}
+	}
+	delete(a.quiet, tooMany)
+	return tooMany
+}
+
+func (a *answering) none() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.conns) == 0
+}
