@@ -89,13 +89,16 @@ func (n *node) checkKey(context.Context) []Check {
 
 func (n *node) checkPeers(context.Context) []Check {
 	connected, known := n.topology.Connected(), len(n.topology.Members())
+	list, _ := n.gate.Revoked()
 	switch {
+	case slices.Contains(list.Peers, n.host.ID()):
+		return one(Fail, "peers", "this node has been revoked", "on the operator's word only: meshd revoke --undo "+n.host.ID().String()+" at another node")
 	case connected > 0:
 		return one(OK, "peers", fmt.Sprintf("%d connected of %d known", connected, known), "")
 	case n.cfg.P2P.MeshKey == "":
 		return one(OK, "peers", "none, as without a mesh key", "")
 	case known > 0:
-		return one(Fail, "peers", fmt.Sprintf("none connected of %d known", known), "open the port of --p2p-addr between the hosts")
+		return one(Fail, "peers", fmt.Sprintf("none connected of %d known", known), "open the port of --p2p-addr between the hosts; if it is, the others may not admit this node: see their /v1/revoked and --allow-peers")
 	case len(n.cfg.P2P.Bootstrap) == 0:
 		return one(Warn, "peers", "none, and no bootstrap is given", "give --bootstrap, unless the others have this node as theirs")
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/meshd-project/meshd/node"
+	"github.com/meshd-project/meshd/node/admin/client"
 	"github.com/meshd-project/meshd/node/trust"
 )
 
@@ -99,7 +100,22 @@ func (r *revokeCommand) Run(ctx context.Context, std streams) error {
 	if err := c.Do(ctx, http.MethodPut, "/v1/revoked", node.RevokedList{List: string(signed)}, &now); err != nil {
 		return fmt.Errorf("hand the list to the node at %s: %w", r.AdminAddr, err)
 	}
-	_, err = fmt.Fprintf(std.out, "%d revoked; the list (serial %d) is on its way through the mesh\n", len(now.Peers), now.Serial)
+	if _, err := fmt.Fprintf(std.out, "%d revoked; the list (serial %d) is on its way through the mesh\n", len(now.Peers), now.Serial); err != nil {
+		return err
+	}
+	return r.warnOfItself(ctx, c, std, peers)
+}
+
+// warnOfItself tells if the node that was asked is one of the peers: the others cut it, and it cannot pass on its own return.
+func (r *revokeCommand) warnOfItself(ctx context.Context, c *client.Client, std streams, peers []peer.ID) error {
+	var asked struct {
+		PeerID string `json:"peer_id"`
+	}
+	err := c.Do(ctx, http.MethodGet, "/v1/status", nil, &asked)
+	if err != nil || !slices.ContainsFunc(peers, func(p peer.ID) bool { return p.String() == asked.PeerID }) {
+		return nil // it is in force in any case
+	}
+	_, err = fmt.Fprintf(std.err, "meshd: %s is the node that was asked: if the others do not follow, ask one of them\n", asked.PeerID)
 	return err
 }
 
