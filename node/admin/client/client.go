@@ -169,11 +169,8 @@ func (c *Client) ask(ctx context.Context, method, path string, body []byte) ([]b
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	resp, err := c.http.Do(req)
-	switch {
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
-		return nil, errors.New("nothing listens there: is meshd running, and with this --admin-addr?")
-	case err != nil:
-		return nil, err
+	if err != nil {
+		return nil, noAnswer(err)
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
@@ -230,4 +227,15 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 		return context.WithCancel(ctx)
 	}
 	return context.WithTimeout(ctx, timeout)
+}
+
+// noAnswer says of a request that did not get through what to do about it.
+func noAnswer(err error) error {
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
+		return errors.New("nothing listens there: is meshd running, and with this --admin-addr?")
+	case errors.Is(err, syscall.EACCES):
+		return errors.New("this user may not open the socket: run this as the user that runs meshd (sudo)")
+	}
+	return err
 }

@@ -3,12 +3,14 @@ package client
 import (
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -138,6 +140,14 @@ func TestSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := gone.Get(t.Context(), "/v1/status"); err == nil || !strings.Contains(err.Error(), "nothing listens there") {
+		t.Errorf("%v", err)
+	}
+}
+
+// Whoever may not open the socket learns who may.
+func TestSocketOfAnother(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Net: "unix", Err: os.NewSyscallError("connect", syscall.EACCES)}
+	if err := noAnswer(fmt.Errorf("get: %w", refused)); !strings.Contains(err.Error(), "sudo") {
 		t.Errorf("%v", err)
 	}
 }
