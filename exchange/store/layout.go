@@ -17,10 +17,15 @@ import (
 // be gone at the next look, and what is open then stays readable.
 type Layout struct{ dir string }
 
-// OpenLayout checks that a directory looks like a layout and can be read.
+// OpenLayout checks that a directory looks like a layout and can be read, or like the content store of a containerd that
+// has pulled nothing yet: that has no blobs/ALG before its first, and an ingest from its start.
 func OpenLayout(dir string) (*Layout, error) {
-	blobs := filepath.Join(dir, "blobs", string(digest.SHA256))
-	f, err := os.Open(blobs)
+	f, err := os.Open(filepath.Join(dir, "blobs", string(digest.SHA256)))
+	if errors.Is(err, fs.ErrNotExist) {
+		if ingest, statErr := os.Stat(filepath.Join(dir, "ingest")); statErr == nil && ingest.IsDir() {
+			return &Layout{dir}, nil
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("no layout of blobs in %s: %w", dir, err)
 	}

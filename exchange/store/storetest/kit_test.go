@@ -34,12 +34,19 @@ func TestLayout(t *testing.T) {
 	if _, err := store.OpenLayout(dir); err == nil {
 		t.Error("a directory of nothing is taken for a layout")
 	}
-	blobs := filepath.Join(dir, "blobs", "sha256")
-	if err := os.MkdirAll(blobs, 0o700); err != nil {
+	if err := os.Mkdir(filepath.Join(dir, "ingest"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	l, err := store.OpenLayout(dir)
 	if err != nil {
+		t.Fatalf("the store of a containerd that has pulled nothing: %v", err)
+	}
+	storetest.Backend(t, l)
+	blobs := filepath.Join(dir, "blobs", "sha256")
+	if err := os.MkdirAll(blobs, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.OpenLayout(dir); err != nil {
 		t.Fatal(err)
 	}
 	storetest.Backend(t, l)
