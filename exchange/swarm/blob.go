@@ -41,6 +41,7 @@ type blob struct {
 	missing   int
 	flights   []flight // piece requests under way, the oldest first; a second one of a piece only to hedge
 	flowing   int      // those among them whose bytes come
+	hurried   int      // second requests because a reader waited
 	pieces    []piece
 	words     []PeerID // on whose word pieces rest; "" stands for the own disk
 	flushAt   Time     // when news is told to the neighbours; 0: no news
@@ -155,7 +156,7 @@ func (b *blob) setSize(size int64, from PeerID, stripeBytes int64, rng *rand.Ran
 	n := b.layout.Pieces()
 	b.have, b.missing = NewBitmap(n), n
 	b.pieces, b.words, b.importing = make([]piece, n), []PeerID{""}, nil
-	b.flights, b.flowing, b.imports.sources = nil, 0, nil
+	b.flights, b.flowing, b.hurried, b.imports.sources = nil, 0, 0, nil
 	b.avail = newAvailability(n, rng)
 	b.measureCover()
 	b.perStripe = max(int(stripeBytes/b.layout.PieceSize), 4)

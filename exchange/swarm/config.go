@@ -93,6 +93,9 @@ type Config struct {
 	HaveBatch time.Duration
 	// HedgeFloor is the least age of a request at which another provider is asked for the same piece.
 	HedgeFloor time.Duration
+	// HurryFloor is the same for a piece at which a local reader waits: it is asked of another provider after four times what
+	// pieces of the zone take, or after this.
+	HurryFloor time.Duration
 	// OriginRetries is how often a failing origin is asked again before it counts as dead, OriginBackoff the
 	// first wait between; it doubles.
 	OriginRetries int
@@ -142,6 +145,7 @@ func DefaultConfig() Config {
 		RefusalMemory:    5 * time.Second,
 		HaveBatch:        10 * time.Millisecond,
 		HedgeFloor:       500 * time.Millisecond,
+		HurryFloor:       time.Second,
 		OriginRetries:    3,
 		OriginBackoff:    200 * time.Millisecond,
 		PenaltyHalfLife:  5 * time.Minute,

@@ -12,6 +12,7 @@ func (c *Core) pull(b *blob) {
 	if b.missing == 0 {
 		return
 	}
+	c.hurry(b) // before all else: who is quick has no room for more after it
 	for c.mayAsk(b) {
 		p, n := c.pickNear(b)
 		if n == nil {
@@ -204,6 +205,53 @@ func (c *Core) hedge(b *blob) {
 	}
 }
 
+// maxHurried bounds the second requests of a blob because a reader waits, in pieces: each may bring one for nothing.
+func (b *blob) maxHurried() int { return 2 + len(b.pieces)/100 }
+
+// hurry asks a second provider for a piece at which a local reader waits, much sooner than hedge: a provider that drips costs
+// the reader no more than a few times what the others take. It is known to be slow from then on.
+func (c *Core) hurry(b *blob) {
+	for p := range b.cursors {
+		i := slices.IndexFunc(b.flights, func(f flight) bool { return f.piece == p })
+		if i < 0 || b.hurried >= b.maxHurried() {
+			continue
+		}
+		f := b.flights[i]
+		if c.now.Sub(f.at) < c.hurryAge(f.to) || b.requested(p, f.to) {
+			continue
+		}
+		n := c.provider(b, p, true, f.to.ID)
+		if n == nil && c.now.Sub(f.at) >= c.farPatience() {
+			n = c.provider(b, p, false, f.to.ID)
+		}
+		if n != nil {
+			b.hurried++
+			c.request(b, p, n)
+		}
+	}
+}
+
+// hurryAge is the age at which a request is old for a reader that waits.
+func (c *Core) hurryAge(to *member) time.Duration {
+	switch {
+	case to.Zone != c.cfg.Zone:
+		return max(c.farPatience(), c.cfg.HurryFloor)
+	case c.brisk == 0:
+		return 2 * c.cfg.HurryFloor
+	}
+	return max(4*c.brisk, c.cfg.HurryFloor)
+}
+
+// outpaced notes those whose piece came from another, asked later, as slow.
+func (c *Core) outpaced(b *blob, p PieceIndex) {
+	for _, f := range b.flights {
+		if age := c.now.Sub(f.at); f.piece == p && f.to.Zone == c.cfg.Zone && c.brisk > 0 && age >= c.hurryAge(f.to) {
+			slow := max(1, float32(age)/float32(c.brisk)/float32(f.to.load+1))
+			f.to.slow += 0.3 * max(slow-f.to.slow, 0)
+		}
+	}
+}
+
 // maxMute is how often in a row a peer of the own zone may leave a request without a byte before what it has does not count.
 const maxMute = 3
 
@@ -374,12 +422,19 @@ func (c *Core) timed(m *member, took time.Duration) {
 		c.farTime += (took - c.farTime) * 3 / 10
 	}
 	c.pieceTime += (took - c.pieceTime) * 3 / 10
+	if m.Zone == c.cfg.Zone {
+		if c.brisk == 0 {
+			c.brisk = took
+		}
+		c.brisk += (min(took, 4*c.brisk) - c.brisk) * 3 / 10
+	}
 }
 
 // got notes a new piece: what else is under way for it is cancelled, neighbours are told. The caller tells the
 // arbiters that its claims are done and then calls checkWhole, which releases whatever claims are left. One that has
 // passed, of a blob that is not kept, is missing as before.
 func (c *Core) got(b *blob, i PieceIndex, passed bool) {
+	c.outpaced(b, i)
 	c.cancelRequests(b, i)
 	b.carriedBy(i, 0)
 	b.progressAt = c.now
