@@ -23,6 +23,7 @@ var liarKinds = []struct {
 }{
 	{"wrong-bytes", true, true},
 	{"late-bytes", true, false},
+	{"slow-bytes", true, false},
 	{"wrong-hashes", true, true},
 	{"false-haves", true, true},
 	{"endless", true, false},
@@ -74,25 +75,7 @@ func TestLiars(t *testing.T) {
 
 // liars lets three liars join and honest nodes pull.
 func (m *liarMesh) liars(t *testing.T, told bool, kinds ...string) {
-	var liars []*process
-	for i, s := range []nodeSpec{{"east", true}, {"east", false}, {"west", false}} {
-		args := []string{"--mesh-key", filepath.Join(m.dir, "mesh.key"), "--addr", m.net.host(m.next), "--zone", s.zone, "--blobs", m.blobs, "--lies", strings.Join(kinds, ",")}
-		if s.seed {
-			args = append(args, "--seed")
-		}
-		m.next++
-		cmd := exec.Command(program(t, "github.com/meshd-project/meshd/e2e/liar"), append(args, m.ways(t)...)...)
-		liars = append(liars, startProcess(t, fmt.Sprint("liar-", i+1), cmd))
-	}
-	for _, n := range m.nodes {
-		n.waitFor(t, "liars among its peers", time.Minute, func() error {
-			s, err := n.tryStatus()
-			if err == nil && s.Peers.n < len(m.nodes)-1+len(liars) {
-				err = fmt.Errorf("%d peers", s.Peers.n)
-			}
-			return err
-		})
-	}
+	liars := m.join(t, []nodeSpec{{"east", true}, {"east", false}, {"west", false}}, kinds...)
 	began := time.Now()
 	rounds := 0
 	var again atomic.Int64
@@ -111,6 +94,30 @@ func (m *liarMesh) liars(t *testing.T, told bool, kinds ...string) {
 		}
 		l.kill()
 	}
+}
+
+// join starts liars and waits until every honest node knows them.
+func (m *liarMesh) join(t *testing.T, specs []nodeSpec, kinds ...string) (liars []*process) {
+	t.Helper()
+	for i, s := range specs {
+		args := []string{"--mesh-key", filepath.Join(m.dir, "mesh.key"), "--addr", m.net.host(m.next), "--zone", s.zone, "--blobs", m.blobs, "--lies", strings.Join(kinds, ",")}
+		if s.seed {
+			args = append(args, "--seed")
+		}
+		m.next++
+		cmd := exec.Command(program(t, "github.com/meshd-project/meshd/e2e/liar"), append(args, m.ways(t)...)...)
+		liars = append(liars, startProcess(t, fmt.Sprint("liar-", i+1), cmd))
+	}
+	for _, n := range m.nodes {
+		n.waitFor(t, "liars among its peers", time.Minute, func() error {
+			s, err := n.tryStatus()
+			if err == nil && s.Peers.n < len(m.nodes)-1+len(liars) {
+				err = fmt.Errorf("%d peers", s.Peers.n)
+			}
+			return err
+		})
+	}
+	return liars
 }
 
 // lies counts what liars say that they did to those who asked them.

@@ -22,6 +22,7 @@ import (
 const (
 	wrongBytes    = "wrong-bytes"    // other bytes than the signed hash says
 	lateBytes     = "late-bytes"     // the right ones, at 2 KiB/s or after a long silence
+	slowBytes     = "slow-bytes"     // the right ones, at 16 KiB/s: enough for a node that has nobody else
 	wrongHashes   = "wrong-hashes"   // wrong bytes under their own hash, signed
 	falseHaves    = "false-haves"    // not here after all, or busy for ever
 	endless       = "endless"        // answers and control streams that do not end
@@ -32,7 +33,7 @@ const (
 )
 
 var (
-	pieceLies = []string{wrongBytes, lateBytes, wrongHashes, falseHaves, endless, absurdLengths, garbage}
+	pieceLies = []string{wrongBytes, lateBytes, slowBytes, wrongHashes, falseHaves, endless, absurdLengths, garbage}
 	kinds     = append([]string{gossipFlood, dhtFlood}, pieceLies...)
 )
 
@@ -84,7 +85,10 @@ func (l *liar) servePiece(w http.ResponseWriter, r *http.Request) {
 			wait(r, time.Minute)
 		}
 		l.attest(w, d, size, i, data)
-		l.trickle(w, r, data)
+		l.trickle(w, r, data, 500*time.Millisecond)
+	case slowBytes:
+		l.attest(w, d, size, i, data)
+		l.trickle(w, r, data, 62*time.Millisecond)
 	case falseHaves:
 		if l.turn.Load()%2 == 0 {
 			wire.SetBusy(w.Header(), time.Hour, 255)
@@ -119,8 +123,8 @@ func (l *liar) sendAll(w http.ResponseWriter, data []byte) {
 	_, _ = w.Write(data)
 }
 
-// trickle sends the right bytes so slowly that nobody can use them.
-func (l *liar) trickle(w http.ResponseWriter, r *http.Request, data []byte) {
+// trickle sends the right bytes, a KiB at a time.
+func (l *liar) trickle(w http.ResponseWriter, r *http.Request, data []byte, every time.Duration) {
 	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
 	rc := http.NewResponseController(w)
 	for len(data) > 0 && r.Context().Err() == nil {
@@ -129,7 +133,7 @@ func (l *liar) trickle(w http.ResponseWriter, r *http.Request, data []byte) {
 			return
 		}
 		data = data[n:]
-		wait(r, 500*time.Millisecond)
+		wait(r, every)
 	}
 }
 
