@@ -10,7 +10,7 @@ import (
 // How many connections of clients the ports have at most; more than requests are answered at once.
 const (
 	maxMirrorConns = 4096
-	maxAdminConns  = 256
+	maxAdminConns  = 256 // also of --preheat-addr
 )
 
 // answering are the connections of a port and its open tunnels: those on which a request is being answered, and those that
