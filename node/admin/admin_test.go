@@ -138,6 +138,7 @@ func TestWriting(t *testing.T) {
 		{"no body", request{"PUT", local, pin, "", both}, 400, "empty"},
 		{"no JSON", request{"PUT", local, pin, "{", both}, 400, "body"},
 		{"unknown field", request{"PUT", local, pin, `{"nom":"a"}`, both}, 400, "nom"},
+		{"a number for a name", request{"PUT", local, pin, `{"name":3}`, both}, 400, "Name may not be a number"},
 		{"two values", request{"PUT", local, pin, `{"name":"a"}{}`, both}, 400, "follows"},
 		{"too large", request{"PUT", local, pin, `{"name":"` + strings.Repeat("a", MaxBody) + `"}`, both}, 413, "1048576"},
 		{"too much behind it", request{"PUT", local, pin, `{"name":"a"}` + strings.Repeat(" ", MaxBody), both}, 413, "1048576"},

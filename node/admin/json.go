@@ -28,9 +28,12 @@ func Decode(r *http.Request, v any) error {
 		}
 	}
 	var large *http.MaxBytesError
+	var kind *json.UnmarshalTypeError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &kind) && kind.Field != "":
+		return Errorf(http.StatusBadRequest, "body: %s may not be a %s", kind.Field, kind.Value)
 	case errors.As(err, &large):
 		return Errorf(http.StatusRequestEntityTooLarge, "body: more than %d bytes", MaxBody)
 	case errors.Is(err, io.EOF):
