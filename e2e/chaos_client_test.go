@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -48,12 +49,23 @@ func (e *excuses) begin(node int, why string, grace time.Duration) (end func()) 
 	})
 }
 
-// of returns why a pull at a node may have failed since a time, "" if there is no excuse.
-func (e *excuses) of(node int, since time.Time) string {
+// troublePasses is how long after a trouble's end a pull may still fail for it: a node lets a client wait 20 s for a byte, and
+// asks a registry again that closed the connection.
+const troublePasses = 30 * time.Second
+
+// inexcusable are answers that say more than "not now": no trouble of a process, a network or a registry makes a blob unknown,
+// a client unwelcome, a request bad, or a node fail inside.
+var inexcusable = regexp.MustCompile(`(?i)(status|code|error):? (400|401|403|404|405|416|500)\b|_UNKNOWN|_INVALID|DENIED|UNAUTHORIZED|UNSUPPORTED`)
+
+// of returns why a pull at a node that began at a time may have failed now, "" if there is no excuse.
+func (e *excuses) of(node int, began time.Time, failure error) string {
+	if failure == nil || inexcusable.MatchString(failure.Error()) {
+		return ""
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, o := range e.all {
-		if (o.node == node || o.node < 0) && (o.to.IsZero() || o.to.After(since)) {
+		if (o.node == node || o.node < 0) && (o.to.IsZero() || o.to.After(began) && time.Since(o.to) < troublePasses) {
 			return o.why
 		}
 	}
@@ -126,7 +138,7 @@ func (r *chaosRun) pullUntilRight(ctx context.Context, p pull) {
 		cancel()
 		took := time.Since(began)
 		what := fmt.Sprintf("%s of %s at node-%d, after %.1fs and %d bytes, %.1fs into the run", p.how, p.image.repo, p.node+1, took.Seconds(), n, time.Since(r.began).Seconds())
-		excuse := r.excuses.of(p.node, began)
+		excuse := r.excuses.of(p.node, began, err)
 		again := false
 		if err != nil && excuse == "" && strings.Contains(err.Error(), "504") {
 			late++

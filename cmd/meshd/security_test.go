@@ -95,3 +95,40 @@ func contains(list []string, s string) bool {
 	}
 	return false
 }
+
+// The page on testing lists every fuzz test of the module, and no other.
+func TestFuzzTable(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(moduleRoot, "docs/testing.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[string]bool{}
+	for _, m := range regexp.MustCompile("`([a-z0-9/]+)\\.(Fuzz\\w+)`").FindAllStringSubmatch(string(page), -1) {
+		listed[m[1]+"."+m[2]] = true
+	}
+	declared := regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`)
+	err = filepath.WalkDir(moduleRoot, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		pkg, err := filepath.Rel(moduleRoot, filepath.Dir(path))
+		for _, m := range declared.FindAllStringSubmatch(string(text), -1) {
+			name := filepath.ToSlash(pkg) + "." + m[1]
+			if !listed[name] {
+				t.Errorf("docs/testing.md does not list %s", name)
+			}
+			delete(listed, name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range listed {
+		t.Errorf("docs/testing.md lists %s, which is not there", name)
+	}
+}
