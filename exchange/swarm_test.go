@@ -3,6 +3,7 @@ package exchange
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/meshd-project/meshd/exchange/swarm"
 	"github.com/meshd-project/meshd/exchange/wire"
@@ -253,6 +255,12 @@ func TestProviderVanishes(t *testing.T) {
 // doctor makes a node serve data as the blob d, whatever it is, and attest hash(piece) for each piece.
 func doctor(t *testing.T, n *node, d digest.Digest, data []byte, hash func([]byte) swarm.Hash) {
 	t.Helper()
+	doctorAs(t, n, func() notary { return n.notary }, d, data, hash)
+}
+
+// doctorAs is doctor with somebody else's signature under each piece.
+func doctorAs(t *testing.T, n *node, who func() notary, d digest.Digest, data []byte, hash func([]byte) swarm.Hash) {
+	t.Helper()
 	size := int64(len(data))
 	l := swarm.LayoutOf(size)
 	p, err := n.st.Begin(d, size, l.PieceSize)
@@ -267,7 +275,7 @@ func doctor(t *testing.T, n *node, d digest.Digest, data []byte, hash func([]byt
 	for i := range l.Pieces() {
 		off, k := l.Span(swarm.PieceIndex(i))
 		sum := hash(data[off : off+k])
-		att, err := n.notary.attest(d, size, swarm.PieceIndex(i), sum)
+		att, err := who().attest(d, size, swarm.PieceIndex(i), sum)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -379,6 +387,69 @@ func checkEvidence(t *testing.T, told <-chan Evidence, liar peer.ID, data, wrong
 		forged := e
 		if forge(&forged); forged.Check() == nil {
 			t.Errorf("%s: believed", name)
+		}
+	}
+}
+
+// TestFreshAttesters has four members pass on wrong pieces that nobody they know has signed, each piece under a key of its own
+// that was made for it: no attester is met twice, and whoever passes a stranger's word on is not to blame for it. What that
+// gains: the blob is brought in up to four times in vain. Then the node reads the registry, once; the pull ends right, the
+// evidence names the made-up keys, and a member that did nothing is believed as before.
+func TestFreshAttesters(t *testing.T) {
+	const lies = 4 // one more than the core tries again
+	data, d := content(4<<20, 31)
+	told := make(chan Evidence, 256)
+	b := startNode(t, nodeConfig{zone: "a", origin: newOrigin(data), edit: func(c *Config) { c.Evidence = func(e Evidence) { told <- e } }})
+	honest := startNode(t, nodeConfig{zone: "a", origin: newOrigin()})
+	nodes, made := []*node{b, honest}, map[peer.ID]bool{}
+	for i := range lies {
+		wrong := bytes.Clone(data)
+		wrong[i<<20] ^= 1
+		liar := startNode(t, nodeConfig{zone: "a", origin: newOrigin()})
+		doctorAs(t, liar, func() notary {
+			key, _, err := crypto.GenerateEd25519Key(rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			id, err := peer.IDFromPrivateKey(key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			made[id] = true
+			return notary{key, swarm.PeerID(id)}
+		}, d, wrong, func(b []byte) swarm.Hash { return sha256.Sum256(b) })
+		nodes = append(nodes, liar)
+	}
+	mesh(t, nodes...)
+	var err error
+	for range lies + 1 {
+		var got []byte
+		if got, err = b.pull(want(d, int64(len(data)))); err == nil {
+			if !bytes.Equal(got, data) {
+				t.Fatal("a wrong blob ended cleanly")
+			}
+			break
+		}
+		if !errors.Is(err, ErrRestarted) {
+			t.Fatal(err)
+		}
+	}
+	if err != nil {
+		t.Fatalf("never right: %v", err)
+	}
+	st := b.Status()
+	t.Logf("in %+v, wasted %d of a blob of %d, %d pieces of evidence", st.BytesIn, st.DuplicateBytes, len(data), len(told))
+	if st.BytesIn.Zone > lies*int64(len(data)) || st.BytesIn.Origin > int64(len(data)) {
+		t.Errorf("in %+v of a blob of %d", st.BytesIn, len(data))
+	}
+	for _, q := range st.Quarantined {
+		if q.Peer == honest.host.ID() {
+			t.Errorf("a member that did nothing is quarantined: %+v", q)
+		}
+	}
+	for range len(told) {
+		if e := <-told; !made[e.Peer] || e.Check() != nil {
+			t.Errorf("evidence against %s, who signed nothing wrong: %v", e.Peer, e.Check())
 		}
 	}
 }
