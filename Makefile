@@ -62,7 +62,7 @@ lint: ## Check format, vet and staticcheck
 	$(GO) vet -C e2e/clients ./...
 
 vuln: ## Look the dependencies up in the Go vulnerability database (needs the network)
-	$(GO) tool govulncheck ./...
+	GO=$(GO) .ci/vuln
 
 tidy: ## Tidy go.mod
 	$(GO) mod tidy
