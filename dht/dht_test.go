@@ -177,7 +177,7 @@ func TestFindOverRealHosts(t *testing.T) {
 // waitPeers waits until every routing table has n nodes.
 func waitPeers(t *testing.T, nodes []*DHT, n int) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for _, d := range nodes {
 		for d.Peers() < n {
 			d.Refresh()

@@ -34,7 +34,7 @@ func TestPullsWhileRegistryIsAway(t *testing.T) {
 		}
 	}
 	check()
-	must(t, n.terminate(t, 20*time.Second))
+	must(t, n.terminate(t, time.Minute))
 	n.start(t)
 	check()
 	n.kill()

@@ -92,7 +92,7 @@ func startDockerConfig(t testing.TB, config string, env ...string) *docker {
 		"--ip-forward=false", "--ip-masq=false")
 	cmd.Env = append(os.Environ(), env...)
 	d.process = startProcess(t, "dockerd", cmd)
-	t.Cleanup(func() { d.terminate(t, 30*time.Second) }) // before the kill: it stops its containerd
+	t.Cleanup(func() { d.terminate(t, time.Minute) }) // before the kill: it stops its containerd
 	d.waitFor(t, "answer", 60*time.Second, func() error {
 		_, err := d.run("version")
 		return err

@@ -62,7 +62,7 @@ func startContainerdConfig(t testing.TB, text func(dir string) string) *containe
 	config := filepath.Join(dir, "config.toml")
 	must(t, os.WriteFile(config, []byte(text(dir)), 0o600))
 	c.process = startProcess(t, "containerd", exec.Command("containerd", "--config", config, "--root", dir+"/root", "--state", dir+"/state", "--address", c.socket()))
-	t.Cleanup(func() { c.terminate(t, 30*time.Second) })
+	t.Cleanup(func() { c.terminate(t, time.Minute) })
 	c.waitFor(t, "answer", 60*time.Second, func() error {
 		_, err := command("ctr", "-a", c.socket(), "version")
 		return err

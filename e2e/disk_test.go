@@ -164,7 +164,7 @@ func TestDiskFillsUpInTheMiddle(t *testing.T) {
 	if s := small.status(t); s.NotKept != nil {
 		t.Errorf("with room again: %+v", s.NotKept)
 	}
-	small.waitFor(t, "the end of the pull", 30*time.Second, func() error {
+	small.waitFor(t, "the end of the pull", time.Minute, func() error {
 		if s := small.status(t); s.Pulls.n > 0 {
 			return fmt.Errorf("%d pulls", s.Pulls.n)
 		}
@@ -176,7 +176,7 @@ func TestDiskFillsUpInTheMiddle(t *testing.T) {
 	if more.network() > size-4*mib {
 		t.Errorf("%d bytes came again: what was on disk is not used", more.network())
 	}
-	small.waitFor(t, "the blob on disk", 30*time.Second, func() error {
+	small.waitFor(t, "the blob on disk", time.Minute, func() error {
 		for name, n := range small.files(t) {
 			if strings.HasSuffix(name, b.hash.Hex) && n == size && strings.Contains(name, "/blobs/sha256/") {
 				return nil

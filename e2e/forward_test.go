@@ -92,7 +92,7 @@ func startTLSRegistry(t testing.TB, n network, host int, registryName string, pr
 	cmd := exec.Command("docker-registry", "serve", config)
 	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
 	r.process = startProcess(t, "tls-registry", cmd)
-	r.waitFor(t, "answer", 20*time.Second, func() error {
+	r.waitFor(t, "answer", time.Minute, func() error {
 		resp, err := r.client(t).Get("https://" + r.addr + "/v2/")
 		if err == nil {
 			resp.Body.Close()

@@ -89,7 +89,7 @@ func TestPushNotification(t *testing.T) {
 	push("prod/app", "nightly", 51)
 	img, at := push("prod/app", "v1", 52)
 	for _, s := range []*node{m.nodes[0], m.nodes[2]} {
-		s.waitFor(t, "the image that was pushed", 30*time.Second, func() error {
+		s.waitFor(t, "the image that was pushed", time.Minute, func() error {
 			if missing := s.lacks(t, img); len(missing) > 0 {
 				return fmt.Errorf("it lacks %v", missing)
 			}
@@ -197,7 +197,7 @@ func TestHarborDrivers(t *testing.T) {
 	if status/100 != 2 || old.ID == "" {
 		t.Fatalf("%d %s", status, body)
 	}
-	m.nodes[2].waitFor(t, "the end of the older driver's job", 20*time.Second, func() error {
+	m.nodes[2].waitFor(t, "the end of the older driver's job", time.Minute, func() error {
 		status, body := harborCall(t, http.MethodGet, "http://"+m.nodes[2].preheatAddr()+"/preheats/"+old.ID, "", harborModes["BASIC"])
 		must(t, json.Unmarshal([]byte(body), &old))
 		if status != 200 || old.Status != "SUCCESS" {
@@ -278,7 +278,7 @@ func TestPullOvertakesPreheat(t *testing.T) {
 	}
 	_, err = m.nodes[0].command(t, "preheat", "cancel", fmt.Sprint(j.ID))
 	must(t, err)
-	m.nodes[0].waitFor(t, "the end of the fetches", 20*time.Second, func() error {
+	m.nodes[0].waitFor(t, "the end of the fetches", time.Minute, func() error {
 		if n := m.nodes[0].status(t).Pulls.n; n > 0 {
 			return fmt.Errorf("%d go on", n)
 		}

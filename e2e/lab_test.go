@@ -75,7 +75,7 @@ func links(t *testing.T) []string {
 // checkGone reports processes, links and, unless the lab was killed, files that stayed.
 func (r *labRun) checkGone(t *testing.T, files bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second) // children of a killed parent take a moment to die
+	deadline := time.Now().Add(time.Minute) // children of a killed parent take a moment to die
 	for len(mentioning(r.Path)) > 0 && time.Now().Before(deadline) {
 		time.Sleep(20 * time.Millisecond)
 	}

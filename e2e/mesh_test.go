@@ -56,7 +56,7 @@ func TestImageThroughMesh(t *testing.T) {
 		t.Errorf("the second pull took %d bytes over the network", more)
 	}
 	for _, n := range m.nodes {
-		if err := n.terminate(t, 20*time.Second); err != nil {
+		if err := n.terminate(t, time.Minute); err != nil {
 			t.Errorf("%s: exit after SIGTERM: %v", n.name, err)
 		}
 	}
@@ -205,7 +205,7 @@ func TestDrain(t *testing.T) {
 		pulled <- err
 	}()
 	must(t, m.waitSent(ctx, t, 4*mib))
-	if err := n.terminate(t, 20*time.Second); err != nil {
+	if err := n.terminate(t, time.Minute); err != nil {
 		t.Errorf("exit after SIGTERM: %v", err)
 	}
 	if err := <-pulled; err != nil {
@@ -234,7 +234,7 @@ func TestSecondSignalKills(t *testing.T) {
 	must(t, n.cmd.Process.Signal(syscall.SIGTERM))
 	select {
 	case <-n.ended:
-	case <-time.After(2 * time.Second):
+	case <-time.After(10 * time.Second): // the pull takes longer
 		t.Error("the second signal did not end the node")
 	}
 }

@@ -151,7 +151,7 @@ func (n *node) start(t testing.TB) {
 		args = append(args, n.mesh.each(n)...)
 	}
 	n.process = startProcess(t, filepath.Base(n.dir), exec.Command(cmp.Or(n.binary, meshdBinary(t)), args...))
-	n.waitFor(t, "readiness", 30*time.Second, func() error {
+	n.waitFor(t, "readiness", time.Minute, func() error {
 		resp, err := httpClient.Get("http://" + n.admin() + "/readyz")
 		if err != nil {
 			return err

@@ -204,7 +204,7 @@ func startProxy(t testing.TB, addr, upstream string) *countingProxy {
 	cmd := exec.Command(self, addr, upstream)
 	cmd.Env = append(os.Environ(), helperEnv+"=proxy")
 	p := &countingProxy{process: startProcess(t, "proxy", cmd), addr: addr}
-	p.waitFor(t, "answer", 10*time.Second, func() error {
+	p.waitFor(t, "answer", time.Minute, func() error {
 		return getJSON("http://"+addr+countsPath, new(counts))
 	})
 	return p

@@ -64,7 +64,7 @@ func serveRegistry(t testing.TB, name, addr, dir, auth string) *process {
 	cmd := exec.Command("docker-registry", "serve", config)
 	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
 	p := startProcess(t, name, cmd)
-	p.waitFor(t, "answer", 20*time.Second, func() error {
+	p.waitFor(t, "answer", time.Minute, func() error {
 		resp, err := httpClient.Get("http://" + addr + "/v2/")
 		if err != nil {
 			return err

@@ -120,7 +120,7 @@ func waitCut(t *testing.T, badID string, bad *node, honest ...*node) {
 		return ids, connected, err
 	}
 	for _, n := range honest {
-		n.waitFor(t, "a mesh without the revoked node", 30*time.Second, func() error {
+		n.waitFor(t, "a mesh without the revoked node", time.Minute, func() error {
 			ids, connected, err := members(n)
 			if err == nil && (slices.Contains(ids, badID) || connected != len(honest)-1) {
 				err = fmt.Errorf("%d connected of %v", connected, ids)
@@ -128,7 +128,7 @@ func waitCut(t *testing.T, badID string, bad *node, honest ...*node) {
 			return err
 		})
 	}
-	bad.waitFor(t, "its solitude", 30*time.Second, func() error {
+	bad.waitFor(t, "its solitude", time.Minute, func() error {
 		_, connected, err := members(bad)
 		if err == nil && connected > 0 {
 			err = fmt.Errorf("%d connected", connected)

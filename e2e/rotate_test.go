@@ -62,7 +62,7 @@ func TestKeyRotationUnderPull(t *testing.T) {
 		}
 		meshd("key", "rotate", key)
 		for _, n := range m.nodes {
-			n.waitFor(t, "the new key on all connections", 30*time.Second, func() error {
+			n.waitFor(t, "the new key on all connections", time.Minute, func() error {
 				ids, conns, err := n.keysOf()
 				if err == nil && (len(ids) != 2 || conns[ids[1]] > 0 || conns[ids[0]] < len(m.nodes)-1) {
 					err = fmt.Errorf("%v of %v", conns, ids)
@@ -72,7 +72,7 @@ func TestKeyRotationUnderPull(t *testing.T) {
 		}
 		meshd("key", "retire", key)
 		for _, n := range m.nodes {
-			n.waitFor(t, "the end of the old key", 30*time.Second, func() error {
+			n.waitFor(t, "the end of the old key", time.Minute, func() error {
 				ids, _, err := n.keysOf()
 				if err == nil && len(ids) != 1 {
 					err = fmt.Errorf("%v", ids)
@@ -96,7 +96,7 @@ func TestKeyRotationUnderPull(t *testing.T) {
 	must(t, err)
 	must(t, os.WriteFile(late.mesh.bootstrap(), members, 0o600))
 	late.start(t)
-	late.waitFor(t, "its failure to join", 30*time.Second, func() error {
+	late.waitFor(t, "its failure to join", time.Minute, func() error {
 		if !strings.Contains(late.output(), "another mesh key") {
 			return errors.New("nothing of that in its log")
 		}

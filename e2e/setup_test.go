@@ -98,7 +98,7 @@ func TestSetupContainerd(t *testing.T) {
 	plain := filepath.Join(dir, "plain.toml") // the daemon of this test, without Kubernetes' plugin
 	must(t, os.WriteFile(plain, []byte("version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"), 0o600))
 	c := startProcess(t, "containerd", exec.Command("containerd", "-c", plain, "-a", socket, "--root", dir+"/root", "--state", dir+"/state"))
-	c.waitFor(t, "answer", 30*time.Second, func() error {
+	c.waitFor(t, "answer", time.Minute, func() error {
 		_, err := command("ctr", "-a", socket, "version")
 		return err
 	})
@@ -110,7 +110,7 @@ func TestSetupContainerd(t *testing.T) {
 	if got := node.status(t).BytesIn.Origin; got < img.size {
 		t.Errorf("%d bytes came through the node, the image has %d", got, img.size)
 	}
-	must(t, c.terminate(t, 20*time.Second))
+	must(t, c.terminate(t, time.Minute))
 
 	setup("containerd", "--root", dir, "--undo")
 	if after, err := os.ReadFile(config); err != nil || string(after) != before {

@@ -39,7 +39,7 @@ func (g *gateway) start(t testing.TB) {
 	cmd := exec.Command(client(t, "github.com/versity/versitygw/cmd/versitygw"), "--port", g.addr, "--access", "meshd",
 		"--secret", "meshd-e2e-secret", "--region", "us-east-1", "--quiet", "posix", "--sidecar", t.TempDir(), filepath.Dir(g.dir))
 	g.process = startProcess(t, "versitygw", cmd)
-	g.waitFor(t, "a listener", 30*time.Second, func() error {
+	g.waitFor(t, "a listener", time.Minute, func() error {
 		c, err := net.Dial("tcp", g.addr)
 		if err == nil {
 			c.Close()

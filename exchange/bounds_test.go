@@ -206,7 +206,7 @@ func TestMaxStreams(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		_ = st.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = st.SetDeadline(time.Now().Add(time.Minute))
 		if _, err := st.Write(card); err != nil {
 			return err
 		}

@@ -33,15 +33,15 @@ func TestImporterIsTakenOver(t *testing.T) {
 		copies float64 // into the zone, at most
 		within time.Duration
 	}{
-		{name: "all well", copies: 1.02, within: 20 * time.Second},
-		{name: "slow", copies: 1.25, within: 30 * time.Second, edit: func(c *Config) {
+		{name: "all well", copies: 1.02, within: 60 * time.Second},
+		{name: "slow", copies: 1.25, within: 60 * time.Second, edit: func(c *Config) {
 			limit := rate.NewLimiter(100<<10, 16<<10)
 			c.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
 				conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, addr)
 				return slowConn{conn, limit}, err
 			}
 		}},
-		{name: "gone", copies: 1.25, within: 30 * time.Second, dies: true},
+		{name: "gone", copies: 1.25, within: 60 * time.Second, dies: true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			if testing.Short() && row.edit != nil {

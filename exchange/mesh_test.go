@@ -266,7 +266,7 @@ func (n *node) stop() {
 // mesh connects nodes with each other and tells them of each other.
 func mesh(t testing.TB, nodes ...*node) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for i, a := range nodes {
 		for _, b := range nodes[i+1:] {
@@ -290,7 +290,7 @@ func want(d digest.Digest, size int64) Want {
 
 // pull reads a blob whole.
 func (n *node) pull(w Want) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	h, err := n.Open(ctx, w)
 	if err != nil {
@@ -331,7 +331,7 @@ func pullAll(nodes []*node, w Want, data []byte) {
 // eventually waits for a condition that goroutines bring about.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for range 1000 {
+	for range 12_000 { // a minute: slow days are no failures
 		if ok() {
 			return
 		}

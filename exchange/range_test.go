@@ -22,7 +22,7 @@ func part(d digest.Digest, size int, off, n int64) Want {
 // pullPart reads a part and compares it.
 func (n *node) pullPart(t testing.TB, data []byte, d digest.Digest, off, length int64, sparse bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	w := part(d, len(data), off, length)
 	w.Sparse = sparse

@@ -227,9 +227,9 @@ func TestPushStopsMidway(t *testing.T) {
 // TestPushSlowAnswer: a registry may take its time after the last byte; the read
 // deadline of the body does not end the request.
 func TestPushSlowAnswer(t *testing.T) {
-	w := newWorld(t, Config{BodyTimeout: 20 * time.Millisecond})
+	w := newWorld(t, Config{BodyTimeout: 250 * time.Millisecond})
 	w.origin.pushHook = func(OriginRequest, []byte) (*http.Response, error) {
-		<-time.After(100 * time.Millisecond)
+		<-time.After(500 * time.Millisecond)
 		return answerWith(201)(OriginRequest{}, nil)
 	}
 	srv := w.serve(t, nil)

@@ -92,7 +92,7 @@ func dialRaw(t *testing.T, addr string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
 	if err == nil {
-		err = c.SetDeadline(time.Now().Add(20 * time.Second))
+		err = c.SetDeadline(time.Now().Add(time.Minute))
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -55,7 +55,7 @@ func askData(t *testing.T, key crypto.PrivKey, to *testNode) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+	c := &http.Client{Timeout: time.Minute, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			conf, _ := identity.ConfigForPeer(to.host.ID())

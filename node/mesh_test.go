@@ -89,7 +89,7 @@ func launch(t *testing.T, c Config, before func(*node)) *testNode {
 			if err != nil {
 				t.Errorf("the node ended with %v", err)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("the node does not end")
 		}
 		http.DefaultClient.CloseIdleConnections()
@@ -102,7 +102,7 @@ func launch(t *testing.T, c Config, before func(*node)) *testNode {
 // eventually polls until done is true.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for !done() {
 		select {
 		case <-time.After(10 * time.Millisecond):
@@ -400,7 +400,7 @@ func TestPartFailureEndsTheNode(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "mirror") {
 			t.Errorf("got %v", err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the node goes on without its mirror")
 	}
 }

@@ -96,7 +96,7 @@ func launchLives(t *testing.T, c Config) *testNode {
 			if err != nil {
 				t.Errorf("the node ended with %v", err)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("the node does not end")
 		}
 		http.DefaultClient.CloseIdleConnections()

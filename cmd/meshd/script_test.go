@@ -54,7 +54,7 @@ func ready(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: ready ADMIN-PORT")
 	}
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for time.Now().Before(deadline) {
 		resp, err := http.Get("http://127.0.0.1:" + args[0] + "/readyz")
 		if err == nil {
@@ -65,7 +65,7 @@ func ready(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	ts.Fatalf("the node is not ready after 20 s")
+	ts.Fatalf("the node is not ready after a minute")
 }
 
 // mode PERM FILE checks a file's permissions.

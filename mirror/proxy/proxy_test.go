@@ -100,7 +100,7 @@ func (w *world) client(t testing.TB, server *httptest.Server) *http.Client {
 	tr := &http.Transport{Proxy: http.ProxyURL(u), TLSClientConfig: &tls.Config{RootCAs: roots}}
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{
-		Transport: tr, Timeout: 10 * time.Second,
+		Transport: tr, Timeout: time.Minute,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
@@ -113,7 +113,7 @@ func (w *world) connect(t testing.TB, target string, early string) (conn net.Con
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	fmt.Fprintf(conn, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n%s", target, target, early)
 	r = bufio.NewReader(conn)
 	status, err = r.ReadString('\n')
@@ -396,7 +396,7 @@ func TestTunnelsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	far.Close()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		conn, _, status := w.connect(t, "b.example:443", "")
 		if strings.Contains(status, " 200 ") {
 			break
@@ -462,7 +462,7 @@ func TestConnStateIsTold(t *testing.T) {
 				if got != s {
 					t.Errorf("told %v, want %v", got, s)
 				}
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatalf("not told of %v", s)
 			}
 		}

@@ -113,7 +113,7 @@ func (x *gated) dial(t *testing.T, to *gated) error {
 
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for !done() {
 		select {
 		case <-time.After(5 * time.Millisecond):

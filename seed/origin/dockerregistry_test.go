@@ -74,7 +74,7 @@ func startDockerRegistry(t *testing.T, dir, auth string) string {
 			t.Fatal("docker-registry did not start")
 		}
 		return a
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("docker-registry did not start in time")
 	}
 	return ""

@@ -34,7 +34,7 @@ func TestInterrupted(t *testing.T) {
 		{"baseline", (&baselineCommand{Files: []string{quick, long}}).Run, "random-swarm"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
 			var out, progress bytes.Buffer
 			began := time.Now()
@@ -42,7 +42,7 @@ func TestInterrupted(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), "long: interrupted") && !strings.Contains(err.Error(), "long, tree: interrupted") {
 				t.Errorf("error = %v", err)
 			}
-			if took := time.Since(began); took > 20*time.Second {
+			if took := time.Since(began); took > time.Minute {
 				t.Errorf("it took %v", took)
 			}
 			if !strings.Contains(out.String(), tc.printed) || strings.Contains(out.String(), "long") || progress.Len() > 0 {
