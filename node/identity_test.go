@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -46,7 +47,7 @@ func TestIdentityRefuses(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			dir := openDir(t)
 			path := filepath.Join(dir, IdentityFile)
-			if err := os.WriteFile(path, []byte(row.data), row.mode); err != nil {
+			if err := errors.Join(os.WriteFile(path, []byte(row.data), row.mode), os.Chmod(path, row.mode)); err != nil { // whatever the umask
 				t.Fatal(err)
 			}
 			if _, err := loadIdentity(dir); err == nil || !strings.Contains(err.Error(), row.want) {

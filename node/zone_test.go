@@ -159,11 +159,11 @@ func TestNodesAgreeOnAZone(t *testing.T) {
 	for i := range 3 {
 		c := testConfig(t, key)
 		c.Topology.ZoneWindow = 200 * time.Millisecond
-		l, err := net.Listen("tcp", "127.0.0.1:0") // a port that stays the same over its lives
+		l, err := net.Listen("tcp", "127.0.0.2:0") // a port that stays the same over its lives, and is nobody's between them
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.P2P.Addrs = []string{fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", l.Addr().(*net.TCPAddr).Port)}
+		c.P2P.Addrs = []string{fmt.Sprintf("/ip4/127.0.0.2/tcp/%d", l.Addr().(*net.TCPAddr).Port)}
 		l.Close()
 		if i > 0 {
 			c.P2P.Bootstrap = []string{nodes[0].peerAddr(t)}

@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -40,13 +42,28 @@ func TestScripts(t *testing.T) {
 	})
 }
 
+// Ports of scripts are below those that Linux gives to whoever does not name one: such a port may be taken again between
+// freePort and the node that the script starts.
+const firstPort, ports = 10000, 20000
+
+var lastPort = func() *atomic.Uint32 {
+	var p atomic.Uint32
+	p.Store(rand.Uint32N(ports))
+	return &p
+}()
+
+// freePort returns a port that nobody listens on, another for each call.
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	var last error
+	for range 100 {
+		port := firstPort + int(lastPort.Add(1)%ports)
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
+		if err == nil {
+			return port, l.Close()
+		}
+		last = err
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return 0, last
 }
 
 // ready PORT waits until the node with this admin port is up.
