@@ -3,14 +3,17 @@ package e2e
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -199,13 +202,15 @@ func (m *mesh) checkRefused(ctx context.Context, t *testing.T, bad *node, honest
 		port, err := dataTransport(badKey, to.ID)
 		must(t, err)
 		resp, err := (&http.Client{Transport: port}).Get("https://" + n.host + ":65004" + piece)
-		must(t, err)
-		body, _ := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		port.CloseIdleConnections()
-		if resp.StatusCode != http.StatusForbidden || len(body) > 200 {
-			t.Errorf("the data port of %s answers the revoked node with %s and %d bytes", n.name, resp.Status, len(body))
+		var op *net.OpError // the alert, unless the reset of the connection overtakes it
+		switch {
+		case err == nil:
+			resp.Body.Close()
+			t.Errorf("the data port of %s answers the revoked node with %s", n.name, resp.Status)
+		case !(errors.As(err, &op) && op.Op == "remote error" || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)):
+			t.Errorf("the data port of %s does not cut the revoked node off: %v", n.name, err)
 		}
+		port.CloseIdleConnections()
 	}
 }
 
