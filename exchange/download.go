@@ -86,6 +86,7 @@ func (x *Exchange) downloadPiece(ctx context.Context, cancel context.CancelCause
 		x.post(swarm.PieceArrived{
 			Digest: a.Digest, Piece: a.Piece, From: a.To, Hash: att.Hash, Attester: att.Attester, Took: time.Since(began),
 		})
+		s.toldOf(a.Piece)
 		return
 	}
 	if errors.Is(cause, errCancelled) || errors.Is(cause, ErrClosed) || errors.Is(cause, context.Canceled) {

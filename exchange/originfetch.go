@@ -367,6 +367,7 @@ func (x *Exchange) storePiece(ctx context.Context, s *session, a swarm.FetchOrig
 	}
 	s.mu.Unlock()
 	x.post(swarm.OriginPiece{Digest: a.Digest, Fetch: a.Fetch, Piece: p.index, Hash: hash})
+	s.toldOf(p.index)
 	return nil
 }
 

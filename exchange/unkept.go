@@ -26,6 +26,7 @@ type unkept struct {
 	windowed   bool                        // the core has said what to hold
 	now, later swarm.Bitmap                // as in swarm.Window
 	disproved  int                         // generation of bytes that were found wrong, plus 1
+	untold     map[swarm.PieceIndex]bool   // held, and the core has yet to be told so
 }
 
 // Shortage says that blobs are not kept.
@@ -87,7 +88,7 @@ func (s *session) beginStream(x *Exchange, size int64, err error) (began, ok boo
 	if s.part == nil {
 		s.size, s.layout, s.have, s.held = size, l, swarm.NewBitmap(l.Pieces()), 0
 	}
-	s.unkept = unkept{on: true, reserved: need, held: make(map[swarm.PieceIndex][]byte)}
+	s.unkept = unkept{on: true, reserved: need, held: make(map[swarm.PieceIndex][]byte), untold: make(map[swarm.PieceIndex]bool)}
 	s.phase, s.storeErr = filling, err
 	s.signal()
 	return true, true
@@ -184,7 +185,7 @@ func (s *session) hold(ctx context.Context, gen int, i swarm.PieceIndex, data []
 		case !u.on, s.gen != gen, s.phase != filling, s.have.Has(i), u.windowed && !u.now.Has(i):
 			return false
 		case u.windowed:
-			u.held[i] = bytes.Clone(data)
+			u.held[i], u.untold[i] = bytes.Clone(data), true
 			s.have.Set(i)
 			s.held++
 			s.flowing = true
@@ -200,6 +201,16 @@ func (s *session) hold(ctx context.Context, gen int, i swarm.PieceIndex, data []
 			return false
 		}
 		s.mu.Lock()
+	}
+}
+
+// toldOf notes that the core knows of a piece, and on whose word it rests.
+func (s *session) toldOf(i swarm.PieceIndex) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unkept.untold[i] {
+		delete(s.unkept.untold, i)
+		s.signal()
 	}
 }
 
@@ -342,22 +353,20 @@ func (r *Reader) sumDisk(to int64) error {
 // dropped.
 func (r *Reader) disprove() {
 	s := r.s
-	s.mu.Lock()
-	first := s.gen == r.gen && s.unkept.disproved != r.gen+1
-	if first {
-		s.unkept.disproved = r.gen + 1
-	}
-	s.mu.Unlock()
-	if first {
-		r.x.logMismatch(s)
-		r.x.post(swarm.VerifyFailed{Digest: s.digest})
-	}
 	for {
 		s.mu.Lock()
 		over, changed := s.gen != r.gen || s.phase == failed, s.changed
+		first := !over && s.unkept.disproved != r.gen+1 && len(s.unkept.untold) == 0
+		if first {
+			s.unkept.disproved = r.gen + 1
+		}
 		s.mu.Unlock()
 		if over {
 			return
+		}
+		if first {
+			r.x.logMismatch(s)
+			r.x.post(swarm.VerifyFailed{Digest: s.digest})
 		}
 		select {
 		case <-changed:
