@@ -44,7 +44,7 @@
 // the origin, or holds the whole verified blob), over digest, blob size, piece index and hash. Local readers get
 // verified pieces as they come, but the last piece of a blob only once the SHA-256 of the whole matches its
 // digest: a corrupt blob never ends cleanly. If a blob proves wrong, readers that were given some of it fail;
-// readers that were not go on with what comes next. A blob of one piece is handed out whole or not at all. Who wants a
+// readers that were not go on with what comes next, of up to 64 MiB when all of it is proven. A blob of one piece is handed out whole or not at all. Who wants a
 // part of a blob (Want.Off, Want.End) gets the last piece on its hash alone while others are missing: a part says
 // nothing of the whole, and lazy pullers read their index there.
 //

@@ -197,13 +197,18 @@ func (r *Reader) look() (<-chan struct{}, error) {
 	return s.changed, nil
 }
 
+// doubtedSize bounds the blobs, in bytes, that are given out only once they are proven after they were wrong once. A client
+// that waits for more would give up before.
+const doubtedSize = 64 << 20
+
 // readable returns the end of the run of bytes from off that a local reader may have. The last piece is held back
-// until the whole is verified, from the reader of a part only if the whole is here. The caller holds s.mu.
+// until the whole is verified, from the reader of a part only if the whole is here. Of a blob that was wrong once all is:
+// what is given out cannot be taken back, and the client that comes again is to succeed. The caller holds s.mu.
 func (s *session) readable(off, end int64, part bool) int64 {
 	if s.phase == verified {
 		return end
 	}
-	if s.phase != filling {
+	if s.phase != filling || s.doubted && !part && !s.unkept.on && s.size <= doubtedSize {
 		return off
 	}
 	ready := off

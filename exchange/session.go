@@ -41,6 +41,7 @@ type session struct {
 	busy     map[swarm.PieceIndex]chan struct{}
 	gen      int           // counts Discards: readers and writers of an older one are wrong
 	resets   int           // Discards that the store has yet to follow: no piece is written meanwhile
+	doubted  bool          // the whole was wrong once: see readable
 	flowing  bool          // bytes came, or the origin says that they will
 	changed  chan struct{} // closed at the next change
 	refs     int           // handles, uploads under way, and the session itself until it ended

@@ -342,7 +342,7 @@ func (x *Exchange) discard(d digest.Digest) {
 		s.have, s.held = swarm.NewBitmap(s.layout.Pieces()), 0
 	}
 	clear(s.unkept.held)
-	s.flowing = false
+	s.flowing, s.doubted = false, true
 	s.resets++
 	s.signal()
 	s.mu.Unlock()

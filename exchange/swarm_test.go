@@ -357,6 +357,41 @@ func TestLyingAttester(t *testing.T) {
 	checkEvidence(t, told, a.host.ID(), data, wrong)
 }
 
+// Two liars come one after the other, and each has signed wrong hashes. Only the client that was given bytes of the first
+// has to come again: the second time it gets nothing before all is proven, whoever lies meanwhile.
+func TestLyingAttestersOneAfterTheOther(t *testing.T) {
+	data, d := content(8<<20, 29)
+	o := newOrigin(data)
+	o.fail = errors.New("out of reach")
+	b := startNode(t, nodeConfig{zone: "a", origin: o})
+	join := func(at int) *node {
+		wrong := bytes.Clone(data)
+		wrong[at] ^= 1
+		liar := startNode(t, nodeConfig{zone: "a", origin: newOrigin()})
+		doctor(t, liar, d, wrong, func(b []byte) swarm.Hash { return sha256.Sum256(b) })
+		mesh(t, liar, b)
+		return liar
+	}
+	join(7 << 20)
+	if got, err := b.pull(want(d, int64(len(data)))); !errors.Is(err, ErrRestarted) {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	pulled := make(chan struct{})
+	go func() {
+		defer close(pulled)
+		b.mustPull(want(d, int64(len(data))), data)
+	}()
+	second := join(6 << 20)
+	eventually(t, "the second liar is found out", func() bool {
+		s := b.session(d)
+		return s != nil && s.distrusts(swarm.PeerID(second.host.ID()))
+	})
+	o.mu.Lock()
+	o.fail = nil
+	o.mu.Unlock()
+	<-pulled
+}
+
 // checkEvidence wants one proof, that the liar signed the hash of the one piece that is wrong, and that it convinces
 // nobody of anything else.
 func checkEvidence(t *testing.T, told <-chan Evidence, liar peer.ID, data, wrong []byte) {
