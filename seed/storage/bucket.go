@@ -14,10 +14,8 @@ import (
 	"gocloud.dev/blob"
 	"gocloud.dev/gcerrors"
 
-	// The object stores that a URL may name.
-	_ "gocloud.dev/blob/azureblob"
+	// The object stores that a URL may name, with those of gcs.go and azure.go.
 	_ "gocloud.dev/blob/fileblob"
-	_ "gocloud.dev/blob/gcsblob"
 	_ "gocloud.dev/blob/s3blob"
 
 	"github.com/meshd-project/meshd/exchange/store"

@@ -1,0 +1,5 @@
+//go:build !nogcs
+
+package storage
+
+import _ "gocloud.dev/blob/gcsblob" // gs://
