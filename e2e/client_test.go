@@ -50,7 +50,12 @@ func command(name string, args ...string) (string, error) {
 
 // commandEnv is command with something added to the environment.
 func commandEnv(env []string, name string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), clientTimeout)
+	return commandFor(clientTimeout, env, name, args...)
+}
+
+// commandFor is commandEnv with a bound of its own.
+func commandFor(limit time.Duration, env []string, name string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), env...)

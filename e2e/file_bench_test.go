@@ -31,7 +31,7 @@ func BenchmarkGet(b *testing.B) {
 						gets = append(gets, func() error {
 							out := filepath.Join(n.dir, "curled")
 							defer os.Remove(out)
-							_, err := command("curl", "-sS", "-f", "-o", out, s.url("/etag/"+strconv.Itoa(i)))
+							_, err := commandFor(clientTimeout+4*time.Duration(hosts*size/line)*time.Second, nil, "curl", "-sS", "-f", "-o", out, s.url("/etag/"+strconv.Itoa(i)))
 							return err
 						})
 						continue
