@@ -205,6 +205,9 @@ type FilesConfig struct {
 	// Gateway lists the hosts of which anybody on this host may have files at /mesh/URL on the mirror's port. Default none:
 	// there is no such path. Flag --gateway-allow, repeated.
 	Gateway []FileHost
+	// CA is a PEM file of authorities that servers of files may have their certificates from, besides the system's. Default
+	// "": none. Flag --files-ca.
+	CA string
 }
 
 // StoreConfig is the pieces on disk.

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"crypto/x509"
+	"fmt"
 	"net/http"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -17,8 +19,15 @@ type FileHost = file.Host
 
 // openFiles makes what brings plain files through the mesh.
 func (n *node) openFiles() (err error) {
+	var authorities *x509.CertPool
+	if ca := n.cfg.Files.CA; ca != "" {
+		if authorities, err = origin.Authorities(ca); err != nil {
+			return fmt.Errorf("--files-ca: %w", err)
+		}
+	}
 	n.files, err = files.New(files.Config{
-		Allow: n.cfg.Files.Allow, Gateway: n.cfg.Files.Gateway, Control: origin.GuardClient, Own: n.notOwn,
+		RootCAs: authorities,
+		Allow:   n.cfg.Files.Allow, Gateway: n.cfg.Files.Gateway, Control: origin.GuardClient, Own: n.notOwn,
 		MeshKey: func() []byte { return n.meshKeys.all()[0].psk }, Limits: n.limits, Members: n.connectedIDs, Settled: n.settled,
 	}, n.host)
 	if err != nil {

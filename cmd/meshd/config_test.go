@@ -77,6 +77,7 @@ func TestPrecedence(t *testing.T) {
 		{"free-target", "MESHD_FREE_TARGET", "3GiB", "free-target: 3GiB", func(c node.Config) any { return c.Store.FreeTarget }},
 		{"containerd-content", "MESHD_CONTAINERD_CONTENT", "/from-file", "containerd-content: /from-file", func(c node.Config) any { return c.Store.ContainerdContent }},
 		{"seed-storage", "MESHD_SEED_STORAGE", "s3://from-file", "seed-storage: s3://from-file", func(c node.Config) any { return c.Store.SeedStorage }},
+		{"files-ca", "MESHD_FILES_CA", "from-file", "files-ca: from-file", func(c node.Config) any { return c.Files.CA }},
 		{"scrub-rate", "MESHD_SCRUB_RATE", "3MB/s", "scrub-rate: 3MB/s", func(c node.Config) any { return c.Store.ScrubRate }},
 		{"origin-limit", "MESHD_ORIGIN_LIMIT", "3MB/s", "origin-limit: 3MB/s", func(c node.Config) any { return c.Origin.Limit }},
 		{"bootstrap", "MESHD_BOOTSTRAP", "dns:three", "bootstrap: [dns:three]", func(c node.Config) any { return c.P2P.Bootstrap }},

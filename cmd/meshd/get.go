@@ -16,6 +16,7 @@ import (
 	"github.com/meshd-project/meshd/cmd/meshd/get"
 	"github.com/meshd-project/meshd/node"
 	"github.com/meshd-project/meshd/seed/file"
+	"github.com/meshd-project/meshd/seed/origin"
 )
 
 // getCommand is `meshd get`.
@@ -30,6 +31,7 @@ type getCommand struct {
 	Timeout    time.Duration `placeholder:"DURATION" help:"Give up after this long; what came is kept for the next time."`
 	Platform   string        `placeholder:"OS/ARCH" help:"Of an image: which, or all (default: linux on this machine's architecture)."`
 	JSON       bool          `name:"json" help:"Print what happens as JSON, an object a line."`
+	FilesCA    string        `name:"files-ca" env:"MESHD_FILES_CA" placeholder:"FILE" help:"Authorities of the server's certificate, PEM, besides the system's, where the node is not asked; the node has its own."`
 	Alone      bool          `help:"Do not ask the node on this host."`
 	MirrorAddr string        `env:"MESHD_MIRROR_ADDR" default:"${mirror_addr}" placeholder:"HOST:PORT" help:"Mirror address of the node (default ${default})."`
 }
@@ -45,7 +47,13 @@ func (g *getCommand) Run(ctx context.Context, std streams) error {
 		ctx, cancel = context.WithTimeout(ctx, g.Timeout)
 		defer cancel()
 	}
-	client := file.New(file.Config{UserAgent: "meshd-get"})
+	conf := file.Config{UserAgent: "meshd-get"}
+	if g.FilesCA != "" {
+		if conf.RootCAs, err = origin.Authorities(g.FilesCA); err != nil {
+			return &usageErr{fmt.Errorf("--files-ca: %w", err)}
+		}
+	}
+	client := file.New(conf)
 	defer client.Close()
 	sources, err := g.sources(client)
 	if err != nil {

@@ -58,6 +58,7 @@ type runCommand struct {
 
 	FilesAllow   []node.FileHost `env:"MESHD_FILES_ALLOW" sep:";" placeholder:"HOST[:PORT]" help:"Hosts whose files (meshd get) seeds read for others: list them on seeds and on those who ask; *.DOMAIN for all below, * for all; may be repeated."`
 	GatewayAllow []node.FileHost `env:"MESHD_GATEWAY_ALLOW" sep:";" placeholder:"HOST[:PORT]" help:"Hosts whose files anybody on this host gets at /mesh/URL on the mirror address; may be repeated (default: none, and no such path)."`
+	FilesCA      string          `name:"files-ca" env:"MESHD_FILES_CA" placeholder:"FILE" help:"Authorities of the certificates of file servers, PEM, besides the system's."`
 
 	CacheSize     node.Bytes `env:"MESHD_CACHE_SIZE" default:"${cache_size}" placeholder:"SIZE" help:"Disk space for blobs, 0 for no limit (default ${default}). A larger blob is not served."`
 	CacheLow      node.Bytes `env:"MESHD_CACHE_LOW" default:"${cache_low}" placeholder:"SIZE" help:"When the cache is full, blobs make way until so much is left (default: nine tenths of --cache-size)."`
@@ -128,7 +129,7 @@ func (r *runCommand) config() node.Config {
 	c.Store.MinFree, c.Store.FreeTarget = r.MinFree, r.FreeTarget
 	c.Store.ScrubRate, c.Store.ContainerdContent = r.ScrubRate, r.ContainerdContent
 	c.Store.SeedStorage = r.SeedStorage
-	c.Files = node.FilesConfig{Allow: r.FilesAllow, Gateway: r.GatewayAllow}
+	c.Files = node.FilesConfig{Allow: r.FilesAllow, Gateway: r.GatewayAllow, CA: r.FilesCA}
 	return c
 }
 

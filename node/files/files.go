@@ -3,6 +3,7 @@ package files
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +34,8 @@ type Config struct {
 	Allow file.Hosts
 	// Gateway lists the hosts for requests that ask for listed ones only.
 	Gateway file.Hosts
+	// RootCAs are trusted for https; nil: the system's.
+	RootCAs *x509.CertPool
 	// Control sees addresses before they are connected to, but for those that Allow or Gateway list by themselves.
 	Control func(network, address string, c syscall.RawConn) error
 	// Own refuses addresses that are this node's, listed or not.
@@ -91,8 +94,8 @@ func New(cfg Config, h host.Host) (*Files, error) {
 		close(done)
 		f.cfg.Settled = done
 	}
-	f.client = file.New(file.Config{Control: f.control(cfg.Allow)})
-	f.listed = file.New(file.Config{Control: f.control(cfg.Gateway)})
+	f.client = file.New(file.Config{Control: f.control(cfg.Allow), RootCAs: cfg.RootCAs})
+	f.listed = file.New(file.Config{Control: f.control(cfg.Gateway), RootCAs: cfg.RootCAs})
 	var err error
 	if f.known, err = lru.New[digest.Digest, known](maxKnown); err != nil {
 		return nil, err

@@ -3,10 +3,12 @@ package files
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	stdlog "log"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -260,6 +262,40 @@ func TestPassedOn(t *testing.T) {
 	r.Close()
 	if n, err := r.WriteTo(io.Discard); err == nil {
 		t.Errorf("closed, and %d bytes came", n)
+	}
+}
+
+// A server with a certificate of an authority of its own is read where that is configured, by any way in, and nowhere else.
+func TestOwnAuthority(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader("text"))
+	}))
+	s.Config.ErrorLog = stdlog.New(io.Discard, "", 0) // it tells of those that hang up
+	s.StartTLS()
+	defer s.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(s.Certificate())
+	listed, err := file.ParseHost(strings.TrimPrefix(s.URL, "https://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.DisableRelay(), libp2p.DisableMetrics())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	f, err := New(Config{RootCAs: roots, Gateway: file.Hosts{listed}, MeshKey: func() []byte { return nil }}, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, fromGateway := range []bool{false, true} {
+		if _, err := f.Stat(t.Context(), gateway.Ask{URL: s.URL, Listed: fromGateway}); err != nil {
+			t.Errorf("gateway %v: %v", fromGateway, err)
+		}
+		if _, err := newFiles(t, "").Stat(t.Context(), gateway.Ask{URL: s.URL}); !errors.Is(err, file.ErrUnreachable) {
+			t.Errorf("unknown authority: %v", err)
+		}
 	}
 }
 

@@ -163,7 +163,14 @@ func (r Registry) tls() (*tls.Config, error) {
 	if r.CA == "" {
 		return cfg, nil
 	}
-	pem, err := os.ReadFile(r.CA)
+	var err error
+	cfg.RootCAs, err = Authorities(r.CA)
+	return cfg, err
+}
+
+// Authorities are those of a PEM file, besides the system's.
+func Authorities(path string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read CA: %w", err)
 	}
@@ -172,10 +179,9 @@ func (r Registry) tls() (*tls.Config, error) {
 		pool = x509.NewCertPool() // no system roots: the given ones still count
 	}
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("read CA: %s holds no certificate", r.CA)
+		return nil, fmt.Errorf("read CA: %s holds no certificate", path)
 	}
-	cfg.RootCAs = pool
-	return cfg, nil
+	return pool, nil
 }
 
 // certificate adds the client certificate to what the registry's TLS connections trust; nil if there is none.
