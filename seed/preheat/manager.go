@@ -167,6 +167,9 @@ func (m *Manager) add(r Request) (*job, error) {
 			return j, nil
 		}
 	}
+	if len(m.queue) == cap(m.queue) {
+		m.dropCancelled()
+	}
 	switch {
 	case m.closed:
 		return nil, ErrClosed
@@ -182,6 +185,20 @@ func (m *Manager) add(r Request) (*job, error) {
 	m.enqueue(j) // there is room: only callers that hold m.mu add
 	m.forget()
 	return j, nil
+}
+
+// dropCancelled takes jobs that were cancelled before they began out of the queue. The caller holds m.mu.
+func (m *Manager) dropCancelled() {
+	for range len(m.queue) {
+		select {
+		case j := <-m.queue:
+			if !j.state.Ended() {
+				m.enqueue(j)
+			}
+		default: // taken by those that run them
+			return
+		}
+	}
 }
 
 // nextID returns an id that no job kept has. The caller holds m.mu.

@@ -439,10 +439,21 @@ func TestBounds(t *testing.T) {
 		if len(accepted) != maxQueued+maxRunning || busy != 100 {
 			t.Errorf("%d accepted, %d refused", len(accepted), busy)
 		}
-		running := 0
+		running, cancelled := 0, 0
 		for _, j := range n.List() {
 			if j.State == Running {
 				running++
+			} else if cancelled < 3 {
+				cancelled++
+				if _, err := n.Cancel(t.Context(), j.ID); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for i := range cancelled + 1 { // who was cancelled leaves room
+			_, err := n.Create(Request{Image: image(t, fmt.Sprint("app:after", i))})
+			if full := i == cancelled; (err != nil) != full || full && !errors.Is(err, ErrBusy) {
+				t.Errorf("after %d cancelled, job %d: %v", cancelled, i, err)
 			}
 		}
 		if running != maxRunning {
