@@ -26,12 +26,10 @@ type Config struct {
 	Seed  bool
 	Relay bool
 
-	// DataListener is where peers fetch pieces. It belongs to the Exchange from New on.
-	DataListener net.Listener
+	// Transport carries pieces between nodes. It belongs to the Exchange from New on.
+	Transport Transport
 	// DataPort is the TCP port told to peers; 0 is the listener's own.
 	DataPort uint16
-	// Dial connects to the data port of a peer, under TLS. Default: TCP, for at most 5 s.
-	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	// Plaintext has pieces go unencrypted, by sendfile, between nodes that both have it; with others they go over TLS.
 	// Whoever is on the way between them can read them, but not change them unseen.
@@ -102,14 +100,11 @@ func (c Config) withDefaults() Config {
 	if c.Evidence == nil {
 		c.Evidence = func(Evidence) {}
 	}
-	if c.Dial == nil {
-		c.Dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
-	}
 	if c.Swarm == (swarm.Config{}) {
 		c.Swarm = swarm.DefaultConfig()
 	}
-	if c.DataPort == 0 && c.DataListener != nil {
-		if a, ok := c.DataListener.Addr().(*net.TCPAddr); ok {
+	if c.DataPort == 0 && c.Transport != nil {
+		if a, ok := c.Transport.Addr().(*net.TCPAddr); ok {
 			c.DataPort = uint16(a.Port)
 		}
 	}
@@ -130,8 +125,8 @@ func (c Config) Validate() error {
 		return errors.New("exchange: no identity key")
 	case c.Key.Type() != pb.KeyType_Ed25519:
 		return fmt.Errorf("exchange: identity is %s, must be Ed25519", c.Key.Type())
-	case c.DataListener == nil:
-		return errors.New("exchange: no data listener")
+	case c.Transport == nil:
+		return errors.New("exchange: no transport")
 	case c.MaxStreams < 0, c.MaxConns < 0, c.MaxUploads < 0, c.MaxWaiting < 0, c.BufferBytes < 0, c.StreamBytes < 0,
 		c.OpenTimeout < 0, c.IdleTimeout < 0, c.ProgressTimeout < 0:
 		return errors.New("exchange: negative limit")

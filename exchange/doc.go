@@ -10,7 +10,7 @@
 //   - control streams (/meshd/swarm/1, see exchange/wire): one outbound stream per peer with a bounded queue. A
 //     queue that is full or a stream that breaks is told to the core as MemberLost, then Member if the peer is
 //     still there, because a lost message is never repeated.
-//   - the data port: HTTP/1.1 over TLS with libp2p identities on both ends. Only peers with a live control connection
+//   - the data port: HTTP/1.1 over TLS with libp2p identities on both ends, on a Transport. Only peers with a live control connection
 //     get through the handshake, and each for a bounded number of connections (callers.go). Bulk never touches the control
 //     connections, so that pings on them stay true. Between nodes that both have Config.Plaintext, pieces go unencrypted
 //     through the same port, by sendfile, for tickets given over the control connection (plain.go, fork.go).

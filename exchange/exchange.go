@@ -88,11 +88,11 @@ type ban struct {
 }
 
 // New returns an Exchange that does nothing until Run. origin, providers and gossip may be nil: then there is no
-// origin, and peers are found by membership alone. The data listener is closed by Run, or by New if it fails.
+// origin, and peers are found by membership alone. The transport is closed by Run, or by New if it fails.
 func New(cfg Config, h host.Host, st *store.Store, o Origin, p Providers, g Gossip) (*Exchange, error) {
 	x, err := newExchange(cfg, h, st, o, p, g)
-	if err != nil && cfg.DataListener != nil {
-		_ = cfg.DataListener.Close()
+	if err != nil && cfg.Transport != nil {
+		_ = cfg.Transport.Close()
 	}
 	return x, err
 }

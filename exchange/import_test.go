@@ -23,6 +23,16 @@ func (c slowConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
+type slowTransport struct {
+	Transport
+	limit *rate.Limiter
+}
+
+func (t slowTransport) DialContext(ctx context.Context, addr string) (net.Conn, error) {
+	conn, err := t.Transport.DialContext(ctx, addr)
+	return slowConn{conn, t.limit}, err
+}
+
 // A zone of six pulls what another zone holds while one of its importers is slow or dies: the others take over within
 // seconds, and the zone still brings in each byte about once.
 func TestImporterIsTakenOver(t *testing.T) {
@@ -35,11 +45,7 @@ func TestImporterIsTakenOver(t *testing.T) {
 	}{
 		{name: "all well", copies: 1.02, within: 60 * time.Second},
 		{name: "slow", copies: 1.25, within: 60 * time.Second, edit: func(c *Config) {
-			limit := rate.NewLimiter(100<<10, 16<<10)
-			c.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
-				conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, addr)
-				return slowConn{conn, limit}, err
-			}
+			c.Transport = slowTransport{c.Transport, rate.NewLimiter(100<<10, 16<<10)}
 		}},
 		{name: "gone", copies: 1.25, within: 60 * time.Second, dies: true},
 	} {

@@ -230,7 +230,7 @@ func startNode(t testing.TB, c nodeConfig) *node {
 	if c.listen != nil {
 		l = c.listen(l)
 	}
-	cfg := Config{Key: key, Zone: c.zone, Seed: c.seed, DataListener: l, Reannounce: -1, Swarm: swarm.DefaultConfig()}
+	cfg := Config{Key: key, Zone: c.zone, Seed: c.seed, Transport: TCP{l}, Reannounce: -1, Swarm: swarm.DefaultConfig()}
 	if c.edit != nil {
 		c.edit(&cfg)
 	}

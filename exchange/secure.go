@@ -206,7 +206,7 @@ func (x *Exchange) dialPort(ctx context.Context, id peer.ID) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return x.cfg.Dial(ctx, "tcp", addr)
+	return x.cfg.Transport.DialContext(ctx, addr)
 }
 
 // dialData is dialPort, and the handshake with that very peer.

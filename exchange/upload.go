@@ -69,9 +69,9 @@ func (x *Exchange) newServer() *http.Server {
 // serveData serves the data port until it is closed.
 func (x *Exchange) serveData(ctx context.Context, server *http.Server) error {
 	if !x.cfg.Plaintext {
-		return server.Serve(x.secured(x.cfg.DataListener))
+		return server.Serve(x.secured(x.cfg.Transport))
 	}
-	f := x.newFork(x.cfg.DataListener)
+	f := x.newFork(x.cfg.Transport)
 	var g errgroup.Group
 	g.Go(func() error { f.run(ctx); return nil })
 	g.Go(func() error { return server.Serve(f.plain) })

@@ -80,14 +80,14 @@ func (n *memNet) narrow(addr string, l *thinLink) {
 }
 
 func (n *memNet) listen(addr string) *memListener {
-	l := &memListener{addr: addr, conns: make(chan net.Conn), closed: make(chan struct{})}
+	l := &memListener{memNet: n, addr: addr, conns: make(chan net.Conn), closed: make(chan struct{})}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.listeners[addr] = l
 	return l
 }
 
-func (n *memNet) dial(ctx context.Context, _, addr string) (net.Conn, error) {
+func (n *memNet) DialContext(ctx context.Context, addr string) (net.Conn, error) {
 	n.mu.Lock()
 	l, link := n.listeners[addr], n.thin[addr]
 	n.mu.Unlock()
@@ -108,7 +108,9 @@ func (n *memNet) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	}
 }
 
+// memListener is the exchange.Transport of one node.
 type memListener struct {
+	*memNet
 	addr   string
 	conns  chan net.Conn
 	once   sync.Once
@@ -218,7 +220,7 @@ func (c *crowdNode) start(t *testing.T, where map[peer.ID]string, seed bool, o *
 		return err
 	}
 	c.x, err = exchange.New(exchange.Config{
-		Key: key, Zone: c.zone, Seed: seed, DataListener: c.ports.listen(c.data), Dial: c.ports.dial, SpoolDir: t.TempDir(),
+		Key: key, Zone: c.zone, Seed: seed, Transport: c.ports.listen(c.data), SpoolDir: t.TempDir(),
 	}, c.host, c.store, o, c.dht, c.gossip)
 	return err
 }

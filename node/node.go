@@ -325,7 +325,7 @@ func (n *node) openExchange() (err error) {
 		return err
 	}
 	n.exchange, err = exchange.New(exchange.Config{
-		Key: n.key, Zone: n.zone.name, Seed: n.cfg.Seed, DataListener: n.dataListener,
+		Key: n.key, Zone: n.zone.name, Seed: n.cfg.Seed, Transport: exchange.TCP{Listener: n.dataListener},
 		Plaintext: n.cfg.Exchange.DataPlaintext, Limits: n.limits, SpoolDir: n.cfg.DataDir, Seal: n.files.Seal,
 		Admit: n.gate.Admits, Evidence: n.evidence.keep,
 	}, n.host, n.store, n.behindBucket(exchangeOrigin{n.origin, n.cfg.Mirror.DefaultRegistry, n.files}), n.dht, n.gossip)
