@@ -75,7 +75,9 @@ func (s *fileServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("ETag", `"w"`)
 		r.Header.Del("Range")
 		// A second seed may find out by itself that ranges are ignored, and reads nothing then: what fills the buffers
-		// of the connection, which grow to megabytes, is not to count as a copy.
+		// of the connection, which grow to megabytes, is not to count as a copy. Small buffers are slow, so no other
+		// request is to come that way.
+		w.Header().Set("Connection", "close")
 		_ = r.Context().Value(connKey{}).(*net.TCPConn).SetWriteBuffer(16 << 10)
 	case "chunked":
 		w.Header().Set("ETag", `"c"`)
