@@ -62,7 +62,7 @@ lint: ## Check format, vet and staticcheck
 	$(GO) vet -C e2e/clients ./...
 
 vuln: ## Look the dependencies up in the Go vulnerability database (needs the network)
-	GO=$(GO) .ci/vuln
+	$(GO) tool govulncheck ./...
 
 tidy: ## Tidy go.mod
 	$(GO) mod tidy
