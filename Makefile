@@ -6,6 +6,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 20s
 CHAOS_TIME ?= 5m
 CHAOS_SEED ?=
+BENCH ?= .
 # As root the tests install what they need, and a test that cannot run is a failure.
 ifeq ($(shell id -u),0)
 export MESHD_REQUIRE_ALL ?= 1
@@ -53,7 +54,7 @@ chaos: ## Random faults for CHAOS_TIME (5m) while clients pull, replayed by CHAO
 bench: ## Measure speed, CPU and memory beside curl, nginx and a Go file server; prints tables (docs/performance.md)
 	@.ci/install bench
 	$(GO) test -count=1 -run '^$$' -bench Plane -benchtime 5x -timeout 60m ./exchange
-	$(GO) test -count=1 -run '^$$' -bench . -benchtime 3x -timeout 60m ./e2e
+	$(GO) test -count=1 -run '^$$' -bench '$(BENCH)' -benchtime 3x -timeout 120m ./e2e
 
 lint: ## Check format, vet and staticcheck
 	@out=$$($(GO) tool gofumpt -l .); [ -z "$$out" ] || { echo "gofumpt would change:"; echo "$$out"; exit 1; }
