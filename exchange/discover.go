@@ -108,10 +108,12 @@ func (x *Exchange) tellProviders(life context.Context, d digest.Digest, found []
 		}
 	}
 	for range n {
-		if id := <-met; id != "" {
-			zone, _ := x.zoneOf(id)
-			x.post(swarm.ProvidersFound{Digest: d, Peers: []swarm.MemberRef{{ID: swarm.PeerID(id), Zone: zone}}})
+		ev, known := x.memberEvent(<-met)
+		if !known {
+			continue
 		}
+		x.post(ev) // who is no member yet would be passed over, and whoever takes its card may be about to say so
+		x.post(swarm.ProvidersFound{Digest: d, Peers: []swarm.MemberRef{{ID: ev.ID, Zone: ev.Zone}}})
 	}
 }
 

@@ -102,6 +102,16 @@ func (r *remote) event() (swarm.Member, bool) {
 	return ev, true
 }
 
+// memberEvent is what the core is to know of a peer; false if that is nothing.
+func (x *Exchange) memberEvent(id peer.ID) (ev swarm.Member, known bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if r := x.remotes[id]; r != nil {
+		return r.event()
+	}
+	return ev, false
+}
+
 // learn takes a peer's card. The core is told only what the topology did not tell it already.
 func (x *Exchange) learn(id peer.ID, c wire.Card) {
 	x.mu.Lock()
@@ -124,14 +134,8 @@ func (x *Exchange) learn(id peer.ID, c wire.Card) {
 
 // zoneOf returns a peer's zone and whether it is this node's own.
 func (x *Exchange) zoneOf(id peer.ID) (zone string, own bool) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if r := x.remotes[id]; r != nil {
-		if ev, ok := r.event(); ok {
-			return ev.Zone, ev.Zone == x.cfg.Zone
-		}
-	}
-	return "", false
+	ev, known := x.memberEvent(id)
+	return ev.Zone, known && ev.Zone == x.cfg.Zone
 }
 
 // dataAddr returns ip:port of a peer's data port.
@@ -203,14 +207,7 @@ func (x *Exchange) lost(id peer.ID) {
 	if !x.connected(id) {
 		return
 	}
-	x.mu.Lock()
-	var ev swarm.Member
-	known := false
-	if r := x.remotes[id]; r != nil {
-		ev, known = r.event()
-	}
-	x.mu.Unlock()
-	if known {
+	if ev, known := x.memberEvent(id); known {
 		x.post(ev)
 	}
 }

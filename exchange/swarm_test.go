@@ -565,7 +565,9 @@ func TestStrangerFoundByDiscovery(t *testing.T) {
 	pa, pb := &fakeProviders{table: table}, &fakeProviders{table: table}
 	o := newOrigin(data)
 	a := startNode(t, nodeConfig{zone: "a", origin: o, find: pa})
-	b := startNode(t, nodeConfig{zone: "a", find: pb})
+	b := startNode(t, nodeConfig{zone: "a", find: pb, edit: func(c *Config) {
+		c.Swarm.Discover = 20 * time.Second // it has no origin to go to, however slow the day
+	}})
 	other := startNode(t, nodeConfig{zone: "a"})
 	mesh(t, b, other) // b searches only if it is not alone
 	pa.self = peer.AddrInfo{ID: a.host.ID(), Addrs: a.host.Addrs()}
