@@ -64,7 +64,9 @@ func TestLiars(t *testing.T) {
 	m := &liarMesh{mesh: newMesh(t, honestNodes...), blobs: t.TempDir(), seed: 7000, next: 100}
 	var all []string
 	for _, kind := range liarKinds {
-		all = append(all, kind.name)
+		if kind.name != "slow-bytes" { // they break no rule: with others they would do no more than make the test long
+			all = append(all, kind.name)
+		}
 		if !kind.brief && os.Getenv("MESHD_CHAOS_TIME") == "" {
 			continue
 		}
