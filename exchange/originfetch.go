@@ -359,6 +359,7 @@ func (x *Exchange) storePiece(ctx context.Context, s *session, a swarm.FetchOrig
 	if !kept {
 		x.accounts.duplicate.Add(int64(len(p.buf)))
 		x.tellKept(s, a, p.index, gen)
+		x.tellPassed(s, a, p.index, gen, hash)
 		return nil
 	}
 	s.mu.Lock()
@@ -374,10 +375,21 @@ func (x *Exchange) storePiece(ctx context.Context, s *session, a swarm.FetchOrig
 // tellKept tells the core of a piece that came twice: it would not have had it read if it knew.
 func (x *Exchange) tellKept(s *session, a swarm.FetchOrigin, i swarm.PieceIndex, gen int) {
 	s.mu.Lock()
-	p, held := s.part, s.gen == gen && s.have.Has(i)
+	p, held := s.part, s.gen == gen && s.have.Has(i) && s.unkept.held[i] == nil
 	s.mu.Unlock()
 	if p != nil && held {
 		x.post(swarm.OriginPiece{Digest: a.Digest, Fetch: a.Fetch, Piece: i, Hash: p.Hash(int(i))})
+	}
+}
+
+// tellPassed tells the core of a piece that came when no reader wanted it soon any more: its fetch brings it no second
+// time, and a reader may want it later.
+func (x *Exchange) tellPassed(s *session, a swarm.FetchOrigin, i swarm.PieceIndex, gen int, hash swarm.Hash) {
+	s.mu.Lock()
+	passed := s.unkept.on && s.gen == gen && !s.have.Has(i)
+	s.mu.Unlock()
+	if passed {
+		x.post(swarm.OriginPiece{Digest: a.Digest, Fetch: a.Fetch, Piece: i, Hash: hash})
 	}
 }
 

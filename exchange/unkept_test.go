@@ -73,7 +73,7 @@ func TestNoRoomStreamsFromPeers(t *testing.T) {
 				full.mustPull(w, data)
 				pullAll([]*node{a, b}, w, data)
 			case row.withOthers:
-				pullAll([]*node{a, b, full}, w, data)
+				together(o, []*node{a, b}, full, w, data)
 			default:
 				pullAll([]*node{a, b}, w, data)
 				full.mustPull(w, data)
@@ -84,6 +84,18 @@ func TestNoRoomStreamsFromPeers(t *testing.T) {
 			full.keepsNothing(d)
 		})
 	}
+}
+
+// together has a node pull while others, who began before it, wait for the origin.
+func together(o *fakeOrigin, others []*node, full *node, w Want, data []byte) {
+	o.gate = make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() { pullAll(others, w, data) })
+	eventually(full.t, "others ask for it", func() bool { return o.open.Load() > 0 })
+	wg.Go(func() { full.mustPull(w, data) })
+	eventually(full.t, "it is asked for where there is no room", func() bool { return full.session(w.Digest) != nil })
+	close(o.gate)
+	wg.Wait()
 }
 
 // A node that has nobody else streams from the origin, once.
@@ -112,8 +124,7 @@ func TestNoRoomAlone(t *testing.T) {
 	}
 }
 
-// Readers that do not read bound what comes: a blob that is not kept takes its window of memory and no more. (That all of
-// several readers come to their ends is not asserted: docs/operator.md says what is wrong there.)
+// Readers that do not read bound what comes: a blob that is not kept takes its window of memory and no more.
 func TestNoRoomWaitsForItsReaders(t *testing.T) {
 	data, d := content(64<<20, 13)
 	o := newOrigin(data)
@@ -145,6 +156,17 @@ func TestNoRoomWaitsForItsReaders(t *testing.T) {
 	if got, _ := held(); got > s.unkept.reserved {
 		t.Errorf("%d bytes in memory, %d reserved", got, s.unkept.reserved)
 	}
+	read := func(i int, off, n int64) {
+		t.Helper()
+		got, err := io.ReadAll(struct{ io.Reader }{readers[i]})
+		if err != nil || !bytes.Equal(got, data[off:off+n]) {
+			t.Errorf("reader %d: %d bytes, %v", i, len(got), err)
+		}
+		_ = readers[i].Close()
+	}
+	read(2, 0, 1<<20) // the last first: each has a window of its own
+	read(1, 30<<20, 10<<20)
+	read(0, 0, int64(len(data)))
 }
 
 // A disk that fails in the middle of a pull: what is on it stays readable and is served, the rest streams, to readers that

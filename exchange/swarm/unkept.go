@@ -67,16 +67,14 @@ func (c *Core) cannotKeep(e Unkept) {
 	c.work(b)
 }
 
-// standBack has others do this node's part in bringing the blob in.
+// standBack has this node leave its part in bringing the blob in to others.
 func (c *Core) standBack(b *blob) {
 	if b.relayed {
 		b.relayed, b.refusedUntil = false, c.now.Add(c.cfg.RefusalMemory)
 		c.refuseWants(b, OriginUnreachable)
 	}
 	if c.awaitsOthers(b) {
-		for _, f := range slices.Clone(b.fetches) {
-			c.stopFetch(b, f)
-		}
+		c.stopFetches(b)
 	}
 	c.release(b, ScopeOrigin)
 	c.release(b, ScopeZone)
@@ -140,6 +138,12 @@ func (b *blob) measureWindows(room int) {
 	}
 }
 
+func (c *Core) stopFetches(b *blob) {
+	for _, f := range slices.Clone(b.fetches) {
+		c.stopFetch(b, f)
+	}
+}
+
 func (c *Core) stopFetch(b *blob, f *fetch) {
 	if !f.ended {
 		c.emit(StopOrigin{Digest: b.digest, Fetch: f.id})
@@ -178,25 +182,47 @@ func (b *blob) awaits(f *fetch) bool {
 }
 
 // unkeptFromOrigin reads, without a lease, what the readers come to next and nobody else has or brings in: far ahead, for
-// the driver takes of it what the window has room for.
+// the driver takes of it what the window has room for. When somebody comes who keeps the blob, it is left to them.
 func (c *Core) unkeptFromOrigin(b *blob) {
 	if c.awaitsOthers(b) && !b.unleased() {
+		c.stopFetches(b)
 		return
 	}
 	for p := range b.cursors {
-		if !b.needsOrigin(p) || len(b.fetches) >= max(c.cfg.Fetches, len(b.readers)) {
-			continue
-		}
+		limit := max(c.cfg.Fetches, len(b.readers))
 		if b.noRange {
-			if len(b.fetches) == 0 {
-				f := c.newFetch(b, 0, len(b.pieces))
-				c.emit(FetchOrigin{Digest: b.digest, Fetch: f.id, Origin: b.origin})
-				c.carry(b, f)
-			}
-			return
+			limit = 1
 		}
-		c.startFetch(b, p, b.unkeptRun(p, c.cfg.RunBytes))
+		switch {
+		case !b.needsOrigin(p) || len(b.fetches) >= limit && !c.stopAhead(b):
+		case b.noRange:
+			f := c.newFetch(b, 0, len(b.pieces))
+			c.emit(FetchOrigin{Digest: b.digest, Fetch: f.id, Origin: b.origin})
+			c.carry(b, f)
+		default:
+			c.startFetch(b, p, b.unkeptRun(p, c.cfg.RunBytes))
+		}
 	}
+}
+
+// stopAhead stops a fetch that brings nothing that may come now: it waits for the readers, and a reader that waits for it
+// to make room would wait for ever.
+func (c *Core) stopAhead(b *blob) bool {
+	i := slices.IndexFunc(b.fetches, func(f *fetch) bool { return f.count > 0 && !b.bringsNow(f) })
+	if i >= 0 {
+		c.stopFetch(b, b.fetches[i])
+	}
+	return i >= 0
+}
+
+// bringsNow reports whether a fetch still brings a piece that may come now.
+func (b *blob) bringsNow(f *fetch) bool {
+	for i := range f.count {
+		if p := f.first + PieceIndex(i); b.pieces[p].fetch == uint32(f.id) && b.cover.Has(p) {
+			return true
+		}
+	}
+	return false
 }
 
 // unkeptRun returns the number of pieces from first on that a reader is to come to and nobody else has, up to the window of
