@@ -54,7 +54,8 @@ type fakeOrigin struct {
 	noRange bool          // the whole comes, whatever is asked
 	noSize  bool          // as a chunked answer
 	cut     int64         // > 0: each body breaks after so many bytes
-	gate    chan struct{} // not nil: bodies block until it is closed
+	gate    chan struct{} // not nil: bodies block until it is closed,
+	before  int64         // each after so many bytes
 	auth    string        // expected
 	slow    time.Duration // before each read
 	vanish  bool          // the second Blob finds nothing
@@ -99,7 +100,7 @@ func (o *fakeOrigin) Blob(ctx context.Context, ref swarm.OriginRef, auth string,
 		off, n = 0, size
 	}
 	n = min(n, size-off)
-	body := &fakeBody{o: o, r: bytes.NewReader(b[off : off+n]), ctx: ctx, gate: o.gate, cut: o.cut, slow: o.slow}
+	body := &fakeBody{o: o, r: bytes.NewReader(b[off : off+n]), ctx: ctx, gate: o.gate, before: o.before, cut: o.cut, slow: o.slow}
 	o.open.Add(1)
 	if o.noSize {
 		size = -1
@@ -122,18 +123,21 @@ func (o *fakeOrigin) Classify(err error) (swarm.OriginErrorKind, time.Duration) 
 }
 
 type fakeBody struct {
-	o    *fakeOrigin
-	r    *bytes.Reader
-	ctx  context.Context
-	gate chan struct{}
-	cut  int64
-	slow time.Duration
-	read int64
-	once sync.Once
+	o      *fakeOrigin
+	r      *bytes.Reader
+	ctx    context.Context
+	gate   chan struct{}
+	before int64
+	cut    int64
+	slow   time.Duration
+	read   int64
+	once   sync.Once
 }
 
 func (b *fakeBody) Read(p []byte) (int, error) {
-	if b.gate != nil {
+	if b.read < b.before {
+		p = p[:min(int64(len(p)), b.before-b.read)]
+	} else if b.gate != nil {
 		select {
 		case <-b.gate:
 		case <-b.ctx.Done():
