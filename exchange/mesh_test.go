@@ -24,6 +24,7 @@ import (
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	"github.com/meshd-project/meshd/e2e/table"
+	"github.com/meshd-project/meshd/e2e/testlog"
 	"github.com/meshd-project/meshd/exchange/store"
 	"github.com/meshd-project/meshd/exchange/swarm"
 	"github.com/opencontainers/go-digest"
@@ -218,6 +219,7 @@ func newHost(t testing.TB) (host.Host, crypto.PrivKey) {
 
 func startNode(t testing.TB, c nodeConfig) *node {
 	t.Helper()
+	testlog.To(t)
 	h, key := newHost(t)
 	if c.dir == "" {
 		c.dir = t.TempDir()

@@ -50,6 +50,7 @@ var allowed = map[string][]string{
 	"e2e":                      {},
 	"e2e/liar":                 {"dht", "dht/gossip", "exchange", "exchange/swarm", "exchange/wire"},
 	"e2e/table":                {},
+	"e2e/testlog":              {},
 }
 
 // cidUsers are the only packages that may name content by CID.

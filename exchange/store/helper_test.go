@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/meshd-project/meshd/e2e/testlog"
 	"github.com/opencontainers/go-digest"
 	"go.uber.org/goleak"
 )
@@ -40,6 +41,7 @@ func testConfig(dir string) Config {
 
 func openStore(t testing.TB, cfg Config) *Store {
 	t.Helper()
+	testlog.To(t)
 	s, err := Open(cfg)
 	if err != nil {
 		t.Fatal(err)

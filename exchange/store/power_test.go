@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meshd-project/meshd/e2e/testlog"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -324,6 +325,7 @@ func powerStory(t *testing.T, s *Store, d *powerDisk, data map[string][]byte) {
 // The power fails after each call to the disk. Of what was not synced any part may be lost, torn or there in another order.
 // What a restart hands out is right, what Commit and Pin had promised is there, and all else can be had again.
 func TestPowerLoss(t *testing.T) {
+	testlog.To(t)
 	data := storyData()
 	d := newPowerDisk()
 	cfg := testConfig(t.TempDir())

@@ -7,6 +7,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/meshd-project/meshd/e2e/testlog"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -63,6 +64,7 @@ func FuzzContent(f *testing.F) {
 // TestScopedBlob: a private blob is proven by its real digest when it arrives, when it is resumed, and when its sidecar
 // is lost; and it is another blob than the public one and that of another registry.
 func TestScopedBlob(t *testing.T) {
+	testlog.To(t)
 	for _, pieces := range []int{1, 3} {
 		data := []byte("0123456789abcdef")
 		size, pieceSize := int64(len(data)), int64((len(data)+pieces-1)/pieces)

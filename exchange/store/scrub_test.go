@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/meshd-project/meshd/e2e/testlog"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -61,6 +62,7 @@ func TestRotIsFetchedAgain(t *testing.T) {
 
 // Whatever fails when a blob rots, it is not handed out, and can be had again.
 func TestRotFaults(t *testing.T) {
+	testlog.To(t)
 	data := map[string][]byte{"x": sample(1, 4*smallPieces)}
 	d := digest.FromBytes(data["x"])
 	for at := 1; ; at++ {
