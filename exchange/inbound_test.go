@@ -16,7 +16,7 @@ import (
 func TestFloodIsReadSlowly(t *testing.T) {
 	a, b := startNode(t, nodeConfig{}), startNode(t, nodeConfig{})
 	mesh(t, a, b)
-	h, _ := newHost(t)
+	h := newHost(t)
 	defer h.Close()
 	h.Peerstore().AddAddrs(a.host.ID(), a.host.Addrs(), peerstore.TempAddrTTL)
 	if err := h.Connect(t.Context(), peer.AddrInfo{ID: a.host.ID()}); err != nil {

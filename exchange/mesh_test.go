@@ -23,6 +23,7 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+	"github.com/meshd-project/meshd/dht/hosttest"
 	"github.com/meshd-project/meshd/e2e/table"
 	"github.com/meshd-project/meshd/e2e/testlog"
 	"github.com/meshd-project/meshd/exchange/store"
@@ -193,9 +194,12 @@ type nodeConfig struct {
 	gossip Gossip
 
 	capacity int64 // of the store
+
+	host host.Host      // not nil: a simulated one, which the caller closes,
+	port *hosttest.Port // and its data port
 }
 
-func newHost(t testing.TB) (host.Host, crypto.PrivKey) {
+func newHost(t testing.TB) host.Host {
 	t.Helper()
 	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
 	if err != nil {
@@ -214,13 +218,32 @@ func newHost(t testing.TB) (host.Host, crypto.PrivKey) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return h, key
+	return h
+}
+
+// transport is the network under a node's data port.
+func (c nodeConfig) transport(t testing.TB) Transport {
+	t.Helper()
+	if c.port != nil {
+		return c.port
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.listen != nil {
+		l = c.listen(l)
+	}
+	return TCP{l}
 }
 
 func startNode(t testing.TB, c nodeConfig) *node {
 	t.Helper()
 	testlog.To(t)
-	h, key := newHost(t)
+	h := c.host
+	if h == nil {
+		h = newHost(t)
+	}
 	if c.dir == "" {
 		c.dir = t.TempDir()
 	}
@@ -228,15 +251,10 @@ func startNode(t testing.TB, c nodeConfig) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	cfg := Config{
+		Key: h.Peerstore().PrivKey(h.ID()), Zone: c.zone, Seed: c.seed, Transport: c.transport(t), Reannounce: -1, Swarm: swarm.DefaultConfig(),
 	}
-	addr := l.Addr().String()
-	if c.listen != nil {
-		l = c.listen(l)
-	}
-	cfg := Config{Key: key, Zone: c.zone, Seed: c.seed, Transport: TCP{l}, Reannounce: -1, Swarm: swarm.DefaultConfig()}
+	addr := cfg.Transport.Addr().String()
 	if c.edit != nil {
 		c.edit(&cfg)
 	}

@@ -20,7 +20,7 @@ import (
 func TestStreamMoves(t *testing.T) {
 	const moves, each = 5, 200
 	a := startNode(t, nodeConfig{})
-	h, _ := newHost(t)
+	h := newHost(t)
 	defer h.Close()
 	var mu sync.Mutex
 	var got []digest.Digest

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -64,86 +63,12 @@ func (b *memBody) Read(p []byte) (int, error) {
 
 func (b *memBody) Close() error { return nil }
 
-// memNet is the data ports of a mesh: connections in memory, because a bubble's time stands still while a goroutine waits
-// for a socket.
-type memNet struct {
-	mu        sync.Mutex
-	listeners map[string]*memListener
-	thin      map[string]*thinLink
-}
-
-// narrow puts connections to a port that are dialed from now on over a link.
-func (n *memNet) narrow(addr string, l *thinLink) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.thin[addr] = l
-}
-
-func (n *memNet) listen(addr string) *memListener {
-	l := &memListener{memNet: n, addr: addr, conns: make(chan net.Conn), closed: make(chan struct{})}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.listeners[addr] = l
-	return l
-}
-
-func (n *memNet) DialContext(ctx context.Context, addr string) (net.Conn, error) {
-	n.mu.Lock()
-	l, link := n.listeners[addr], n.thin[addr]
-	n.mu.Unlock()
-	if l == nil {
-		return nil, errors.New("no such data port")
-	}
-	near, far := net.Pipe()
-	if link != nil {
-		near = thinConn{near, link}
-	}
-	select {
-	case l.conns <- far:
-		return near, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// memListener is the exchange.Transport of one node.
-type memListener struct {
-	*memNet
-	addr   string
-	conns  chan net.Conn
-	once   sync.Once
-	closed chan struct{}
-}
-
-func (l *memListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *memListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return nil
-}
-
-func (l *memListener) Addr() net.Addr { return memAddr(l.addr) }
-
-type memAddr string
-
-func (memAddr) Network() string  { return "mem" }
-func (a memAddr) String() string { return string(a) }
-
 // crowdNode is a node without mirror, topology and TCP.
 type crowdNode struct {
 	host   host.Host
 	zone   string
 	data   string // address of the data port
-	ports  *memNet
+	ports  *hosttest.Ports
 	store  *store.Store
 	gossip *gossip.Gossip
 	dht    *dht.DHT
@@ -156,7 +81,7 @@ func crowd(t *testing.T, n, zones, seeds int, o *memOrigin) (nodes []*crowdNode,
 	hosts, closeNetwork := hosttest.New(t, n, 1000, 2*time.Millisecond)
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	ports := &memNet{listeners: make(map[string]*memListener), thin: make(map[string]*thinLink)}
+	ports := hosttest.NewPorts()
 	where := make(map[peer.ID]string)
 	for i, h := range hosts {
 		where[h.ID()] = fmt.Sprint("node", i)
@@ -220,7 +145,7 @@ func (c *crowdNode) start(t *testing.T, where map[peer.ID]string, seed bool, o *
 		return err
 	}
 	c.x, err = exchange.New(exchange.Config{
-		Key: key, Zone: c.zone, Seed: seed, Transport: c.ports.listen(c.data), SpoolDir: t.TempDir(),
+		Key: key, Zone: c.zone, Seed: seed, Transport: c.ports.Listen(c.data), SpoolDir: t.TempDir(),
 	}, c.host, c.store, o, c.dht, c.gossip)
 	return err
 }

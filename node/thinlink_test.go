@@ -2,7 +2,6 @@ package node
 
 import (
 	"math/rand/v2"
-	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,26 +9,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 )
-
-// thinLink is a link that all connections share.
-type thinLink struct {
-	turn           chan struct{} // of capacity 1: a bubble's time stands still while a goroutine waits for a lock
-	bytesPerSecond int
-}
-
-// thinConn is the reading end of a connection over one.
-type thinConn struct {
-	net.Conn
-	link *thinLink
-}
-
-func (c thinConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p[:min(len(p), 4<<10)])
-	c.link.turn <- struct{}{}
-	defer func() { <-c.link.turn }()
-	time.Sleep(time.Duration(n) * time.Second / time.Duration(c.link.bytesPerSecond))
-	return n, err
-}
 
 // Over a link on which several pieces at a time take minutes, each byte comes once: no end gives a piece up that moves.
 func TestThinLinkCarriesEachByteOnce(t *testing.T) {
@@ -45,7 +24,7 @@ func TestThinLinkCarriesEachByteOnce(t *testing.T) {
 		if err := seed.pull(d); err != nil {
 			t.Fatal(err)
 		}
-		seed.ports.narrow(seed.data, &thinLink{turn: make(chan struct{}, 1), bytesPerSecond: 120 << 10})
+		seed.ports.Narrow(seed.data, 120<<10)
 		time.Sleep(time.Second)
 		var pulls errgroup.Group
 		for _, c := range nodes {

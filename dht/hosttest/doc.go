@@ -1,4 +1,5 @@
-// Package hosttest makes libp2p hosts on a simulated network, for tests in testing/synctest bubbles. Nothing that ships imports it.
+// Package hosttest makes libp2p hosts on a simulated network, and data ports in memory, for tests in testing/synctest
+// bubbles. Nothing that ships imports it.
 //
 // Who relays, and where a record lies, depends on peer ids. The same test gets the same ids each time, other ones with
 // -hosts=N; what libp2p does by itself at random, and in which order goroutines run, stays as it is.
