@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -9,13 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/meshd-project/meshd/netsim/testbed"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -65,10 +63,9 @@ type field struct {
 // spot is where one node stands.
 type spot struct {
 	addr, admin string
-	dir         string // the data dir
-	ns          netns.NsHandle
-	links       *netlink.Handle
-	http        *http.Client // from inside
+	dir         string             // the data dir
+	ns          *testbed.Namespace // nil on the loopback
+	http        *http.Client       // from inside
 }
 
 // registrySpot is the registry in cuts.
@@ -111,75 +108,33 @@ func (f *field) cidr(i int) *netlink.Addr {
 func (f *field) newSpot(t *testing.T, i int, bridge netlink.Link) *spot {
 	t.Helper()
 	s := &spot{addr: f.net.host(i + 1), admin: "127.0.0.1", dir: filepath.Join(t.TempDir(), "disk")}
-	must(t, aside(func() (err error) {
-		s.ns, err = netns.New()
-		return err
-	}))
 	var err error
-	s.links, err = netlink.NewHandleAt(s.ns)
+	s.ns, err = testbed.NewNamespace()
 	must(t, err)
-	lo, err := s.links.LinkByName("lo")
-	must(t, err)
-	must(t, s.links.LinkSetUp(lo))
 	name := fmt.Sprint("node-", i+1)
 	must(t, f.hub.LinkAdd(&netlink.Veth{
-		LinkAttrs: netlink.LinkAttrs{Name: name, MasterIndex: bridge.Attrs().Index}, PeerName: "eth0", PeerNamespace: netlink.NsFd(s.ns),
+		LinkAttrs: netlink.LinkAttrs{Name: name, MasterIndex: bridge.Attrs().Index}, PeerName: "eth0", PeerNamespace: s.ns.FD(),
 	}))
 	outside, err := f.hub.LinkByName(name)
 	must(t, err)
 	must(t, f.hub.LinkSetUp(outside))
-	inside, err := s.links.LinkByName("eth0")
+	inside, err := s.ns.Links.LinkByName("eth0")
 	must(t, err)
-	must(t, s.links.AddrAdd(inside, f.cidr(i+1)))
-	must(t, s.links.LinkSetUp(inside))
+	must(t, s.ns.Links.AddrAdd(inside, f.cidr(i+1)))
+	must(t, s.ns.Links.LinkSetUp(inside))
 	must(t, os.Mkdir(s.dir, 0o700))
 	must(t, unix.Mount("tmpfs", s.dir, "tmpfs", 0, fmt.Sprintf("size=%dm,mode=700", chaosDiskMiB)))
 	t.Cleanup(func() { _ = unix.Unmount(s.dir, unix.MNT_DETACH) })
-	dialer := &net.Dialer{Timeout: 10 * time.Second}
-	s.http = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, network, addr string) (c net.Conn, err error) {
-			err = s.do(func() error {
-				c, err = dialer.DialContext(ctx, network, addr)
-				return err
-			})
-			return c, err
-		},
-	}}
+	s.http = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: s.ns.DialContext}}
 	return s
 }
 
 // do runs f at the spot: processes and connections that it makes are in the spot's namespace.
 func (s *spot) do(f func() error) error {
-	if s.links == nil {
+	if s.ns == nil {
 		return f()
 	}
-	return aside(func() error {
-		if err := netns.Set(s.ns); err != nil {
-			return fmt.Errorf("enter a namespace: %w", err)
-		}
-		return f()
-	})
-}
-
-// aside runs f on a thread of its own, and puts that back into its namespace.
-func aside(f func() error) error {
-	errs := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		home, err := netns.Get()
-		if err != nil {
-			errs <- err
-			return
-		}
-		defer home.Close()
-		err = f()
-		if netns.Set(home) == nil {
-			runtime.UnlockOSThread()
-		}
-		errs <- err
-	}()
-	return <-errs
+	return s.ns.Do(f)
 }
 
 // cut keeps packets of a spot from another or the registry. Nothing tells the other that they do not come.
@@ -188,7 +143,7 @@ func (f *field) cut(from, to int) error {
 	if f.cuts[[2]int{from, to}] > 1 {
 		return nil
 	}
-	return f.spots[from].links.RouteAdd(f.hole(to))
+	return f.spots[from].ns.Links.RouteAdd(f.hole(to))
 }
 
 // mend ends a cut.
@@ -197,7 +152,7 @@ func (f *field) mend(from, to int) error {
 	if f.cuts[[2]int{from, to}] > 0 {
 		return nil
 	}
-	return f.spots[from].links.RouteDel(f.hole(to))
+	return f.spots[from].ns.Links.RouteDel(f.hole(to))
 }
 
 func (f *field) hole(to int) *netlink.Route {

@@ -76,7 +76,7 @@ func (m *mesh) start(ctx context.Context) error {
 
 func (m *mesh) startRegistry() error {
 	m.origin = m.wires.registry.client()
-	return m.wires.registry.do(func() error {
+	return m.wires.registry.Do(func() error {
 		p, out, err := testbed.Start("registry", filepath.Join(m.dir, "registry.log"), "demo-registry", "--addr", m.registryURL())
 		if err != nil {
 			return err
@@ -127,7 +127,7 @@ func (m *mesh) startNode(i int, host string) error {
 	if n.Seed {
 		args = append(args, "--seed")
 	}
-	return m.wires.hosts[i].do(func() error {
+	return m.wires.hosts[i].Do(func() error {
 		p, out, err := testbed.Start(n.Node.Name, filepath.Join(m.dir, n.Node.Name+".log"), args...)
 		if err != nil {
 			return err

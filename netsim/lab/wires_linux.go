@@ -74,7 +74,7 @@ func (w *wires) layZone(z int) error {
 	}
 	w.zones = append(w.zones, ns)
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "hosts", MTU: mtu}}
-	if err := ns.links.LinkAdd(bridge); err != nil {
+	if err := ns.Links.LinkAdd(bridge); err != nil {
 		return fmt.Errorf("add a bridge: %w", err)
 	}
 	return errors.Join(ns.up(bridge, gateway(z), 16), w.openTUN(ns, nil))
@@ -90,7 +90,7 @@ func (w *wires) layRegistry() error {
 
 // openTUN makes the device through which a namespace reaches the others: everything that is not its own goes there.
 func (w *wires) openTUN(ns *namespace, addr net.IP) error {
-	err := ns.do(func() error {
+	err := ns.Do(func() error {
 		dev, err := createTUN()
 		if err != nil {
 			return err
@@ -101,11 +101,11 @@ func (w *wires) openTUN(ns *namespace, addr net.IP) error {
 	if err != nil {
 		return fmt.Errorf("open /dev/net/tun: %w", err)
 	}
-	link, err := ns.links.LinkByName(tunName)
+	link, err := ns.Links.LinkByName(tunName)
 	if err != nil {
 		return fmt.Errorf("find the TUN device: %w", err)
 	}
-	if err := errors.Join(ns.links.LinkSetMTU(link, mtu), ns.links.LinkSetTxQLen(link, tunQueue), ns.up(link, addr, 32)); err != nil {
+	if err := errors.Join(ns.Links.LinkSetMTU(link, mtu), ns.Links.LinkSetTxQLen(link, tunQueue), ns.up(link, addr, 32)); err != nil {
 		return err
 	}
 	return ns.route(link, everywhere(), nil)
@@ -138,7 +138,7 @@ func (w *wires) layHost(n netsim.Node, i int) error {
 	}
 	w.hosts = append(w.hosts, ns)
 	zone := w.zones[n.Zone]
-	bridge, err := zone.links.LinkByName("hosts")
+	bridge, err := zone.Links.LinkByName("hosts")
 	if err != nil {
 		return fmt.Errorf("find the bridge: %w", err)
 	}
@@ -146,15 +146,15 @@ func (w *wires) layHost(n netsim.Node, i int) error {
 	name := fmt.Sprintf("h%d", i)
 	pair := &netlink.Veth{
 		LinkAttrs: netlink.LinkAttrs{Name: name, MTU: mtu, MasterIndex: bridge.Attrs().Index},
-		PeerName:  cardName, PeerNamespace: netlink.NsFd(int(ns.at)),
+		PeerName:  cardName, PeerNamespace: ns.FD(),
 	}
-	if err := zone.links.LinkAdd(pair); err != nil {
+	if err := zone.Links.LinkAdd(pair); err != nil {
 		return fmt.Errorf("add a veth pair: %w", err)
 	}
-	if c.outside, err = zone.links.LinkByName(name); err != nil {
+	if c.outside, err = zone.Links.LinkByName(name); err != nil {
 		return err
 	}
-	if c.inside, err = ns.links.LinkByName(cardName); err != nil {
+	if c.inside, err = ns.Links.LinkByName(cardName); err != nil {
 		return err
 	}
 	w.cards = append(w.cards, c)
@@ -173,7 +173,7 @@ func (n *namespace) route(link netlink.Link, dst *net.IPNet, gateway net.IP) err
 	if gateway == nil {
 		r.Scope = netlink.SCOPE_LINK
 	}
-	if err := n.links.RouteAdd(r); err != nil {
+	if err := n.Links.RouteAdd(r); err != nil {
 		return fmt.Errorf("route %v to %s with TCP congestion control %s: %w", dst, link.Attrs().Name, congestion, err)
 	}
 	return nil
@@ -191,18 +191,18 @@ func (w *wires) slow(host int, factor float64) error {
 // unplug takes a host's card off its zone for good.
 func (w *wires) unplug(host int) error {
 	c := &w.cards[host]
-	return w.zones[c.zone].links.LinkSetDown(c.outside)
+	return w.zones[c.zone].Links.LinkSetDown(c.outside)
 }
 
 // up gives a link an address, if there is one, and sets it up.
 func (n *namespace) up(link netlink.Link, addr net.IP, bits int) error {
 	if addr != nil {
 		a := &netlink.Addr{IPNet: &net.IPNet{IP: addr, Mask: net.CIDRMask(bits, 32)}}
-		if err := n.links.AddrAdd(link, a); err != nil {
+		if err := n.Links.AddrAdd(link, a); err != nil {
 			return fmt.Errorf("give %s the address %v: %w", link.Attrs().Name, addr, err)
 		}
 	}
-	if err := n.links.LinkSetUp(link); err != nil {
+	if err := n.Links.LinkSetUp(link); err != nil {
 		return fmt.Errorf("set up %s: %w", link.Attrs().Name, err)
 	}
 	return nil
@@ -226,7 +226,7 @@ func (n *namespace) tbf(link netlink.Link, rate float64) error {
 		Limit:      uint32(rate*hostQueue.Seconds()) + burst,
 		Buffer:     netlink.Xmittime(uint64(rate), burst),
 	}
-	if err := n.links.QdiscReplace(q); err != nil {
+	if err := n.Links.QdiscReplace(q); err != nil {
 		return fmt.Errorf("shape %s with tbf (kernel module sch_tbf): %w", link.Attrs().Name, err)
 	}
 	return nil
@@ -239,7 +239,7 @@ func (w *wires) close() {
 	}
 	for _, ns := range append(append(w.hosts, w.zones...), w.registry) {
 		if ns != nil {
-			ns.close()
+			ns.Close()
 		}
 	}
 }
