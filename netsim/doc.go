@@ -2,7 +2,7 @@
 // virtual time, and rivals on the same network beside them. What it shows of meshd is a statement about the code that
 // ships; what it leaves out is listed below.
 //
-// A scenario (Load, Parse, Expand) says who is where, what is pulled when and what goes wrong; Scenario.Run plays it; the
+// A scenario (Parse, Expand) says who is where, what is pulled when and what goes wrong; Scenario.Run plays it; the
 // Result can be written as a table, as JSON and as pictures. The same scenario and seed give the same result, byte
 // for byte, whatever the number of processors; only the table also tells the wall time. A run may use all processors
 // while it lasts and leaves nothing behind; runs of different scenarios do not share anything.

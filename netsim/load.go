@@ -15,15 +15,6 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// Load reads a scenario from a file. What is wrong with it comes as an *Error that names line and field.
-func Load(file string) (*Scenario, error) {
-	text, err := read(file)
-	if err != nil {
-		return nil, err
-	}
-	return Parse(file, text)
-}
-
 // maxFile bounds what is read of a scenario file.
 const maxFile = 1 << 20
 
@@ -43,8 +34,8 @@ func read(file string) ([]byte, error) {
 	return text, nil
 }
 
-// Parse reads a scenario from text; file is its name in errors. A scenario with sweeps is the first of its runs;
-// Expand gives all.
+// Parse reads a scenario from text; file is its name in errors. What is wrong with it comes as an *Error that names line
+// and field. A scenario with sweeps is the first of its runs; Expand gives all.
 func Parse(file string, text []byte) (*Scenario, error) {
 	root, err := parseYAML(file, text)
 	if err != nil {

@@ -117,21 +117,6 @@ func (s *solver) on(l, f int32) int {
 	return slices.IndexFunc(s.links[l].flows, func(c crossing) bool { return c.flow == f })
 }
 
-// setFlowCap changes the most that a flow may have.
-func (s *solver) setFlowCap(f int32, cap float64) {
-	p := &s.flows[f]
-	if p.cap == cap {
-		return
-	}
-	p.cap = cap
-	for _, l := range p.links[:p.n] {
-		c := &s.links[l].flows[s.on(l, f)]
-		c.cap = cap
-		s.soil(l)
-		s.touch(*c)
-	}
-}
-
 // rate returns the bytes per second of a flow as of the last solve.
 func (s *solver) rate(f int32) float64 { return s.rates[f] }
 

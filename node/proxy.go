@@ -18,9 +18,6 @@ import (
 // ProxyRule says what the proxy does with some hosts. Its text is HOST[:PORT]=ACTION or /REGEXP/=ACTION.
 type ProxyRule = proxy.Rule
 
-// ParseProxyRule reads HOST[:PORT]=ACTION or /REGEXP/=ACTION.
-func ParseProxyRule(s string) (ProxyRule, error) { return proxy.ParseRule(s) }
-
 // CAName begins the common name of the proxy's certificate authority.
 const CAName = proxy.CAName
 

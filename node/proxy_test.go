@@ -22,8 +22,8 @@ func TestProxyRefusesThisMachine(t *testing.T) {
 	}
 	c := testConfig(t, "")
 	for _, s := range []string{host + "=direct", "/localhost:.*/=direct", "/127\\.0\\.0\\.1:.*/=direct", "127.0.0.1=direct"} {
-		r, err := ParseProxyRule(s)
-		if err != nil {
+		var r ProxyRule
+		if err := r.UnmarshalText([]byte(s)); err != nil {
 			t.Fatal(err)
 		}
 		c.Proxy.Rules = append(c.Proxy.Rules, r)

@@ -164,8 +164,8 @@ upload-limit: 100MB/s
 		},
 	}
 	for _, s := range []string{"registry-1.docker.io=mesh", `/.*\.corp;x/=refuse`, "example.com:22=direct"} {
-		r, err := node.ParseProxyRule(s)
-		if err != nil {
+		var r node.ProxyRule
+		if err := r.UnmarshalText([]byte(s)); err != nil {
 			t.Fatal(err)
 		}
 		want.Proxy.Rules = append(want.Proxy.Rules, r)

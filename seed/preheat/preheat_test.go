@@ -24,7 +24,7 @@ func TestScopes(t *testing.T) {
 		{"", []int{0, 2}},
 		{ScopeSeed, []int{0}},
 		{ScopeSeeds, []int{0, 2}},
-		{ZoneScope("west"), []int{2, 3}},
+		{"zone=west", []int{2, 3}},
 		{ScopeAll, []int{0, 1, 2, 3}},
 	} {
 		t.Run(string(row.scope), func(t *testing.T) {
@@ -98,7 +98,7 @@ func TestFailuresHaveReasons(t *testing.T) {
 			return Request{Authorization: "Bearer expired"}
 		}},
 		{"nobody in the zone", "app:1", `no node of zone "north"`, func(*registry, []*station) Request {
-			return Request{Scope: ZoneScope("north")}
+			return Request{Scope: "zone=north"}
 		}},
 		{"no room", "app:1", "no room on the disk", func(_ *registry, ns []*station) Request {
 			ns[0].disk.fail = func(Want, int) error { return ErrNoRoom }

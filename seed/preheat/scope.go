@@ -18,11 +18,8 @@ const (
 	ScopeAll   Scope = "all"   // every node
 	ScopeHere  Scope = "here"  // the node that runs the job
 
-	scopeZone = "zone="
+	scopeZone = "zone=" // then a name: every node of that zone
 )
-
-// ZoneScope is every node of a zone.
-func ZoneScope(zone string) Scope { return Scope(scopeZone + zone) }
 
 // zone returns the zone of a scope that names one.
 func (s Scope) zone() (string, bool) { return strings.CutPrefix(string(s), scopeZone) }
