@@ -270,6 +270,7 @@ func (c *Core) work(b *blob) {
 		c.expireClaims(b)
 		c.seekNeighbours(b)
 		if b.opened {
+			c.yieldToKeepers(b)
 			c.pull(b)
 			if b.unkept.on {
 				c.importUnkept(b)

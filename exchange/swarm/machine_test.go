@@ -373,10 +373,13 @@ func (w *world) breaks() {
 	}
 }
 
-// unkeep has a session go on through memory, if the core sees somebody who reads it.
+// unkeep has a session go on through memory, if it is not over and the core sees somebody who reads it.
 func (w *world) unkeep(d *disk) {
 	d.unkept, d.kept, d.now = true, d.have.Clone(), NewBitmap(d.have.Len())
 	w.step(Unkept{Digest: d.digest, Size: d.partOf, Have: d.have.Clone()})
+	if b := w.c.blobs[d.digest]; b == nil || !b.unkept.on {
+		d.unkept = false
+	}
 }
 
 // takes stores a piece, or holds it if it may, and reports whether it is of no more use.

@@ -12,6 +12,7 @@ type picker struct {
 	due       []*blob    // looked at in this step, whatever the event is
 	neighbour [][]PeerID // of each blob in order, before the step
 	under     bool       // the request that fails was under way
+	again     bool       // the piece that arrives was here: who sent it counts as nobody who has just delivered
 	picks     int        // requests in the own zone
 	hedges    int        // second requests
 	imports   int        // requests in other zones
@@ -19,12 +20,16 @@ type picker struct {
 
 // before notes what a step starts from.
 func (o *picker) before(c *Core, now Time, ev Event) {
-	o.due, o.neighbour, o.under = nil, nil, false
+	o.due, o.neighbour, o.under, o.again = nil, nil, false, false
 	for _, b := range c.order {
 		if _, tick := ev.(Tick); tick && b.live && b.wake <= max(now, c.now) {
 			o.due = append(o.due, b)
 		}
 		o.neighbour = append(o.neighbour, neighbourIDs(b))
+	}
+	if e, ok := ev.(PieceArrived); ok {
+		b := c.blobs[e.Digest]
+		o.again = b != nil && b.have.Has(e.Piece)
 	}
 	if e, ok := ev.(PieceFailed); ok {
 		b, m := c.blobs[e.Digest], c.member(e.From)
@@ -60,7 +65,9 @@ func (o *picker) after(t rapid.TB, c *Core, ev Event, acts []Action) {
 	views := map[*blob]*view{}
 	of := func(b *blob) *view {
 		if views[b] == nil {
-			views[b] = newView(c, b, ev)
+			if views[b] = newView(c, b, ev); o.again {
+				views[b].delivered = ""
+			}
 		}
 		return views[b]
 	}
@@ -85,6 +92,9 @@ func (o *picker) idle(t rapid.TB, c *Core, ev Event, acts []Action, cancels bool
 	looked := o.due
 	switch e := ev.(type) {
 	case PieceArrived:
+		if slices.ContainsFunc(acts, func(a Action) bool { x, ok := a.(CancelPiece); return ok && x.Piece != e.Piece }) {
+			return // likewise
+		}
 		looked = append(looked, c.blobs[e.Digest])
 	case PieceFailed:
 		if o.under {
@@ -92,7 +102,7 @@ func (o *picker) idle(t rapid.TB, c *Core, ev Event, acts []Action, cancels bool
 		}
 	case Tick:
 		if cancels {
-			return // by a probe: what became free with it has time until the next tick
+			return // of what hung: what became free with it has time until the next tick
 		}
 	}
 	if slices.ContainsFunc(acts, func(a Action) bool { _, ended := a.(GiveUp); return ended }) {

@@ -87,6 +87,13 @@ func (c *Core) awaitsOthers(b *blob) bool {
 	return c.awaitsSeeds(b) || slices.ContainsFunc(b.neighbours, func(n *neighbour) bool { return n.wants })
 }
 
+// yieldToKeepers leaves the rest to somebody who has come and keeps the blob.
+func (c *Core) yieldToKeepers(b *blob) {
+	if b.unkept.on && len(b.fetches) > 0 && c.awaitsOthers(b) && !b.unleased() {
+		c.stopFetches(b)
+	}
+}
+
 // slide moves the windows to where the readers are, and forgets what they have passed.
 func (c *Core) slide(b *blob) {
 	u := &b.unkept
@@ -182,10 +189,9 @@ func (b *blob) awaits(f *fetch) bool {
 }
 
 // unkeptFromOrigin reads, without a lease, what the readers come to next and nobody else has or brings in: far ahead, for
-// the driver takes of it what the window has room for. When somebody comes who keeps the blob, it is left to them.
+// the driver takes of it what the window has room for.
 func (c *Core) unkeptFromOrigin(b *blob) {
 	if c.awaitsOthers(b) && !b.unleased() {
-		c.stopFetches(b)
 		return
 	}
 	for p := range b.cursors {
@@ -251,13 +257,17 @@ func (c *Core) importUnkept(b *blob) {
 		return
 	}
 	c.lookAbroad(b)
+	room := c.cfg.Imports
+	for _, s := range b.imports.sources {
+		room -= s.under
+	}
 	for k := range b.have.words {
 		bitsOf(k, b.lacking(abroad, k), func(p PieceIndex) bool {
-			n := c.exporter(b, p)
-			if n != nil {
+			if n := c.exporter(b, p); n != nil && room > 0 {
 				c.request(b, p, n)
+				room--
 			}
-			return n != nil && len(b.flights) < c.cfg.Imports
+			return room > 0
 		})
 	}
 }

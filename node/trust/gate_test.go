@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -103,6 +104,7 @@ func newGated(t *testing.T, name byte) *gated {
 			t.Error(err)
 		}
 	})
+	eventually(t, "it answers", func() bool { return slices.Contains(h.Mux().Protocols(), protocolID) })
 	return &x
 }
 
