@@ -289,5 +289,5 @@ func (a *auditor) memory(b *blob) {
 	a.rule(len(b.silent) <= 3*members+units, "%d silent of %d members", len(b.silent), members)
 	a.rule(len(b.pending) <= 4*units, "%d claims wait, of %d units", len(b.pending), units)
 	a.rule(len(b.importing) <= 2*len(b.pieces), "%d imports of %d pieces", len(b.importing), len(b.pieces))
-	a.rule(len(b.suspects) <= maxRepairs*len(b.pieces), "%d suspects of %d pieces", len(b.suspects), len(b.pieces))
+	a.rule(len(b.suspects) <= (1+maxRepairs)*len(b.pieces), "%d suspects of %d pieces", len(b.suspects), len(b.pieces))
 }

@@ -66,6 +66,7 @@ func (c *Core) begin(b *blob, size int64) {
 	}
 	c.search(b)
 	c.checkWhole(b)
+	c.wakeFor(b) // it counts among the sessions that share Config.Outstanding
 	c.work(b)
 }
 
