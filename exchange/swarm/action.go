@@ -110,7 +110,7 @@ type (
 		Digest digest.Digest
 		Reason GiveUpReason
 	}
-	// Quarantine says that the core asks nothing of a peer until a time. With Refuse it is isolated: the driver refuses
+	// Quarantine says that the core asks nothing of a peer until a time; a time that has come ends it. With Refuse it is isolated: the driver refuses
 	// its attestations and requests.
 	Quarantine struct {
 		Peer  PeerID

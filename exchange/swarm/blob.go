@@ -42,6 +42,8 @@ type blob struct {
 	flights   []flight // piece requests under way, the oldest first; a second one of a piece only to hedge
 	flowing   int      // those among them whose bytes come
 	hurried   int      // second requests because a reader waited
+	around    int      // pieces asked of a third because they drip
+	samples   int      // those read from the origin for that
 	pieces    []piece
 	words     []PeerID // on whose word pieces rest; "" stands for the own disk
 	flushAt   Time     // when news is told to the neighbours; 0: no news
@@ -87,6 +89,7 @@ type blob struct {
 	originDead    bool // it failed for good in this session
 	originUntil   Time // not before this
 	originTries   int
+	originBrisk   Time // a piece came quickly from it; 0: none did
 	lastOriginErr OriginErrorKind
 	outage        Time // the origin was out of reach; over after this
 	metFar        bool // a peer of another zone was a neighbour
@@ -116,6 +119,7 @@ type flight struct {
 	flows     bool // bytes come
 	to        *member
 	at        Time
+	drips     Time  // its bytes come drop by drop, known since; 0: they do not
 	overtaken uint8 // by how many later requests to the same zone, whose bytes come
 }
 
@@ -156,7 +160,7 @@ func (b *blob) setSize(size int64, from PeerID, stripeBytes int64, rng *rand.Ran
 	n := b.layout.Pieces()
 	b.have, b.missing = NewBitmap(n), n
 	b.pieces, b.words, b.importing = make([]piece, n), []PeerID{""}, nil
-	b.flights, b.flowing, b.hurried, b.imports.sources = nil, 0, 0, nil
+	b.flights, b.flowing, b.hurried, b.around, b.samples, b.originBrisk, b.imports.sources = nil, 0, 0, 0, 0, 0, nil
 	b.avail = newAvailability(n, rng)
 	b.measureCover()
 	b.perStripe = max(int(stripeBytes/b.layout.PieceSize), 4)

@@ -96,6 +96,10 @@ type Config struct {
 	// HurryFloor is the same for a piece at which a local reader waits: it is asked of another provider after four times what
 	// pieces of the zone take, or after this.
 	HurryFloor time.Duration
+	// DripRate is the rate, in bytes a second, below which the bytes of a piece drip if that lasts for DripTime: then the piece is
+	// asked of another. The uplink of a site with 1 Mbit/s gives twice as much. See drip.go.
+	DripRate int64
+	DripTime time.Duration
 	// OriginRetries is how often a failing origin is asked again before it counts as dead, OriginBackoff the
 	// first wait between; it doubles.
 	OriginRetries int
@@ -146,6 +150,8 @@ func DefaultConfig() Config {
 		HaveBatch:        10 * time.Millisecond,
 		HedgeFloor:       500 * time.Millisecond,
 		HurryFloor:       time.Second,
+		DripRate:         64 << 10,
+		DripTime:         4 * time.Second,
 		OriginRetries:    3,
 		OriginBackoff:    200 * time.Millisecond,
 		PenaltyHalfLife:  5 * time.Minute,

@@ -124,6 +124,8 @@ func (c *Core) step(ev Event) {
 		c.served(e)
 	case PieceStarted:
 		c.started(e)
+	case PieceDrips:
+		c.drips(e)
 	case PieceArrived:
 		c.arrived(e)
 	case PieceFailed:
@@ -271,6 +273,7 @@ func (c *Core) work(b *blob) {
 		c.seekNeighbours(b)
 		if b.opened {
 			c.yieldToKeepers(b)
+			c.goAround(b) // what is free with it is asked for at once
 			c.pull(b)
 			if b.unkept.on {
 				c.importUnkept(b)

@@ -82,6 +82,8 @@
 // attesters whose hashes differ from the proven ones are isolated. When others give the same wrong bytes, or repairs run out, the
 // node believes nobody and reads the origin itself: only when that is wrong is the blob corrupt. See verify.go.
 //
+// Who sends drop by drop what others send quickly is disbelieved too: see drip.go.
+//
 // The rules and their constants are from the project's distribution algorithm; the fluid bounds behind them from
 // Kumar and Ross, "Peer-Assisted File Distribution: The Minimum Distribution Time" (2006), rendezvous hashing
 // from Thaler and Ravishankar (1998).

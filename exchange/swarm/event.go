@@ -51,6 +51,8 @@ const (
 	FailedBoast Failure = 10
 	// FailedMute: it accepts requests and does not begin to send, time after time.
 	FailedMute Failure = 11
+	// FailedDrip: its bytes drip while those of others come quickly.
+	FailedDrip Failure = 12
 )
 
 type (
@@ -142,6 +144,13 @@ type (
 		Piece  PieceIndex
 		From   PeerID
 	}
+	// PieceDrips says that for Config.DripTime the bytes of a piece have come at less than Config.DripRate, and that it was not
+	// this node that held them up. Once for a request.
+	PieceDrips struct {
+		Digest digest.Digest
+		Piece  PieceIndex
+		From   PeerID
+	}
 	// PieceArrived says that a piece came from a peer, matched its attested hash and is stored.
 	PieceArrived struct {
 		Digest   digest.Digest
@@ -216,6 +225,7 @@ func (ProvidersFound) event() {}
 func (PieceRequested) event() {}
 func (PieceServed) event()    {}
 func (PieceStarted) event()   {}
+func (PieceDrips) event()     {}
 func (PieceArrived) event()   {}
 func (PieceFailed) event()    {}
 func (OriginSized) event()    {}

@@ -122,6 +122,10 @@ func (h *hostile) event() swarm.Event {
 		if h.rng.IntN(4) == 0 {
 			return swarm.PieceStarted{Digest: h.blob(), Piece: h.piece(), From: h.peer()}
 		}
+		if n := len(h.asked); n > 0 && h.rng.IntN(3) == 0 {
+			r := h.asked[h.rng.IntN(n)]
+			return swarm.PieceDrips{Digest: r.Digest, Piece: r.Piece, From: r.To}
+		}
 		return swarm.PieceServed{Xfer: h.rng.Uint64N(h.xfers + 1)}
 	case 11, 12:
 		return h.answer()

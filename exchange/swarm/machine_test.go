@@ -342,7 +342,7 @@ func (w *world) opened() {
 		if !d.opening {
 			continue
 		}
-		d.opening = false
+		d.opening, d.unkept = false, false // whatever was told of a session that had ended
 		if w.coin("no room", 12) {
 			w.step(OpenFailed{Digest: d.digest})
 			return
@@ -401,6 +401,9 @@ func (w *world) transfer() {
 	r := w.asked[i]
 	if w.coin("started", 2) {
 		w.step(PieceStarted{Digest: r.Digest, Piece: r.Piece, From: r.To})
+		if w.coin("drips", 4) {
+			w.step(PieceDrips{Digest: r.Digest, Piece: r.Piece, From: r.To})
+		}
 		return
 	}
 	w.asked = slices.Delete(w.asked, i, i+1)

@@ -20,6 +20,8 @@ type member struct {
 	busy    Time       // since when it answers that it is busy and nothing else; 0: it does not
 	slow    float32    // EWMA of observed over expected time of a piece, at least 1
 	load    uint8      // uploads that it last reported
+	drips   bool       // its bytes came drop by drop, the last that came
+	brisk   Time       // a piece of it came quickly; 0: none did
 
 	record
 }
@@ -95,7 +97,7 @@ func (c *Core) loseMember(id PeerID) {
 // Penalty points by failure (ALGORITHM 2.e).
 func points(why Failure) float64 {
 	switch why {
-	case FailedHash, FailedBoast, FailedMute:
+	case FailedHash, FailedBoast, FailedMute, FailedDrip:
 		return 4
 	case FailedProtocol, FailedAttestation:
 		return 8
@@ -139,6 +141,7 @@ func (c *Core) penalise(id PeerID, why Failure) {
 // what is one node's own view must not change who is whose arbiter.
 func (c *Core) disbelieve(m *member, d time.Duration, why Failure) {
 	m.uselessTil = c.now.Add(d)
+	m.drips = why == FailedDrip
 	c.emit(Quarantine{Peer: m.ID, Until: m.uselessTil, Why: why})
 	for _, b := range c.order {
 		n := m.in(b)
@@ -154,6 +157,7 @@ func (c *Core) disbelieve(m *member, d time.Duration, why Failure) {
 // isolate stops all dealings with a peer for d.
 func (c *Core) isolate(m *member, d time.Duration, why Failure) {
 	m.isolatedTil = c.now.Add(d)
+	m.drips = false
 	m.uselessTil = max(m.uselessTil, m.isolatedTil)
 	c.emit(Quarantine{Peer: m.ID, Until: m.isolatedTil, Why: why, Refuse: true})
 	c.rolesChanged() // it is no arbiter either

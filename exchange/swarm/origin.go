@@ -11,6 +11,7 @@ type fetch struct {
 	first PieceIndex
 	count int // pieces; 0 while the size is unknown
 	bytes int64
+	at    Time // made, or its last piece came
 	ended bool // its last piece came
 }
 
@@ -79,7 +80,7 @@ func (c *Core) leaseFirst(b *blob) bool {
 
 func (c *Core) newFetch(b *blob, first PieceIndex, count int) *fetch {
 	c.lastFetch++
-	f := &fetch{id: uint64(c.lastFetch), first: first, count: count}
+	f := &fetch{id: uint64(c.lastFetch), first: first, count: count, at: c.now}
 	b.fetches = append(b.fetches, f)
 	return f
 }
@@ -310,8 +311,12 @@ func (c *Core) originPiece(e OriginPiece) {
 	b.rests(e.Piece, e.Hash, c.cfg.Self)
 	b.originTries = 0
 	b.outage = min(b.outage, c.now.Add(c.cfg.Reunion))
-	if f := c.fetchOf(b, e.Fetch); f != nil && int(e.Piece) == int(f.first)+f.count-1 {
-		f.ended = true
+	if f := c.fetchOf(b, e.Fetch); f != nil {
+		f.ended = int(e.Piece) == int(f.first)+f.count-1
+		if _, n := b.layout.Span(e.Piece); c.comesBriskly(n, c.now.Sub(f.at)) {
+			b.originBrisk = c.now
+		}
+		f.at = c.now
 	}
 	c.got(b, e.Piece, e.Passed)
 	c.zoneDone(b, []uint32{uint32(e.Piece)})

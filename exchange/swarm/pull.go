@@ -58,16 +58,20 @@ func (c *Core) asking(b *blob) int { return len(b.flights) }
 // usable reports whether a neighbour may be asked for a piece now.
 func (c *Core) usable(n *neighbour) bool {
 	limit := c.cfg.PerProvider
-	if n.m.mute > 0 {
+	if n.m.mute > 0 || n.m.drips {
 		limit = 1
 	}
 	return int(n.m.asked) < limit && c.now >= n.m.backoff && !c.useless(n.m)
 }
 
 // cost is the expected time at a provider, in units of one piece's time: its queue and ours at it, scaled by how
-// slow it has been. Who left the last request without a byte comes after all others.
+// slow it has been. Who left the last request without a byte, or drips, comes after all others.
 func cost(n *neighbour) float32 {
-	return float32(1+int32(n.m.load)+n.m.asked)*n.m.slow + float32(1000*n.m.mute)
+	last := float32(1000 * n.m.mute)
+	if n.m.drips {
+		last += 1000
+	}
+	return float32(1+int32(n.m.load)+n.m.asked)*n.m.slow + last
 }
 
 // provider returns the best usable neighbour that has a piece: least cost, then least RTT, then least id.
@@ -275,8 +279,7 @@ func (c *Core) giveUpMute(b *blob, age time.Duration) {
 			i++
 			continue
 		}
-		c.endRequest(b, f.piece, f.to)
-		c.emit(CancelPiece{To: f.to.ID, Digest: b.digest, Piece: f.piece})
+		c.takeBack(b, f)
 		c.muteAgain(f.to, max(age, c.now.Sub(f.at)))
 		i = 0
 	}
@@ -330,6 +333,12 @@ func (c *Core) endRequest(b *blob, p PieceIndex, to *member) bool {
 	return true
 }
 
+// takeBack cancels a request.
+func (c *Core) takeBack(b *blob, f flight) {
+	c.endRequest(b, f.piece, f.to)
+	c.emit(CancelPiece{To: f.to.ID, Digest: b.digest, Piece: f.piece})
+}
+
 // cancelRequests ends what is under way for a piece.
 func (c *Core) cancelRequests(b *blob, p PieceIndex) {
 	for i := 0; i < len(b.flights); {
@@ -338,8 +347,7 @@ func (c *Core) cancelRequests(b *blob, p PieceIndex) {
 			i++
 			continue
 		}
-		c.endRequest(b, p, f.to)
-		c.emit(CancelPiece{To: f.to.ID, Digest: b.digest, Piece: p})
+		c.takeBack(b, f)
 	}
 }
 
@@ -351,8 +359,7 @@ func (c *Core) cancelAt(b *blob, m *member) {
 			i++
 			continue
 		}
-		c.endRequest(b, f.piece, m)
-		c.emit(CancelPiece{To: m.ID, Digest: b.digest, Piece: f.piece})
+		c.takeBack(b, f)
 	}
 }
 
@@ -381,8 +388,10 @@ func (c *Core) arrived(e PieceArrived) {
 	}
 	m := c.member(e.From)
 	if m != nil {
+		i := b.flightOf(e.Piece, m)
+		dripped := i >= 0 && b.flights[i].dripping()
 		c.endRequest(b, e.Piece, m)
-		c.timed(m, e.Took)
+		c.timed(b, m, e, dripped)
 	}
 	if b.have.Has(e.Piece) {
 		c.work(b)
@@ -407,14 +416,21 @@ func (c *Core) arrived(e PieceArrived) {
 	c.delivered = nil
 }
 
-// timed learns from how long a piece took.
-func (c *Core) timed(m *member, took time.Duration) {
+// timed learns from how long a piece took: of one that dripped, once there are others, only that the peer is not mute.
+func (c *Core) timed(b *blob, m *member, e PieceArrived, dripped bool) {
+	took := e.Took
+	m.mute, m.busy = 0, 0
+	if dripped && c.pieceTime > 0 {
+		return
+	}
+	if _, n := b.layout.Span(e.Piece); c.comesBriskly(n, took) {
+		m.drips, m.brisk = false, c.now
+	}
 	if c.pieceTime == 0 {
 		c.pieceTime = took
 	}
 	slow := max(1, float32(took)/float32(max(c.pieceTime, time.Millisecond))/float32(m.load+1))
 	m.slow += 0.3 * (slow - m.slow)
-	m.mute, m.busy = 0, 0
 	if m.Zone != c.cfg.Zone {
 		if c.farTime == 0 {
 			c.farTime = took

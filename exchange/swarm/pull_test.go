@@ -50,7 +50,7 @@ func (o *picker) after(t rapid.TB, c *Core, ev Event, acts []Action) {
 	last, cancels := -1, false // requests before the last end of another cannot be told from what is there now
 	for i, a := range acts {
 		switch a.(type) {
-		case CancelPiece:
+		case CancelPiece, StopOrigin:
 			last, cancels = i, true
 		case GiveUp, Verify, Quarantine:
 			last = i
@@ -201,8 +201,8 @@ func (v *view) lacking(p PieceIndex) bool {
 
 func (v *view) usable(n *neighbour) bool {
 	limit := v.c.cfg.PerProvider
-	if n.m.mute > 0 {
-		limit = 1 // it left the last request without a byte
+	if n.m.mute > 0 || n.m.drips {
+		limit = 1 // it left the last request without a byte, or drips
 	}
 	return int(n.m.asked) < limit && v.c.now >= n.m.backoff && v.c.now >= n.m.uselessTil
 }
@@ -321,6 +321,9 @@ func (v *view) best(p PieceIndex, near bool, not *member) (best *neighbour) {
 // hedge checks a second request for a piece.
 func (v *view) hedge(t rapid.TB, p PieceIndex, n *neighbour, first flight) {
 	t.Helper()
+	if first.dripping() && !n.m.drips {
+		return
+	}
 	if age := v.c.now.Sub(first.at); age < v.c.cfg.HedgeFloor {
 		t.Fatalf("piece %d is asked again after %v", p, age)
 	}

@@ -371,7 +371,12 @@ func (c *Core) checkProgress(b *blob) {
 		return
 	}
 	alone := b.origin.Zero() && c.discovered(b) && len(b.neighbours) == 0 // nobody has it, and nobody said where it comes from
-	if (b.originDead || alone) && !c.offered(b) && !c.awaitsSeeds(b) || still > c.cfg.Stalled {
+	over := (b.originDead || alone) && !c.offered(b) && !c.awaitsSeeds(b) || still > c.cfg.Stalled
+	switch {
+	case (over || still > c.cfg.Stalled/2) && c.forgive(b):
+		b.progressAt = c.now
+		return
+	case over:
 		c.giveUp(b, GaveUpOrigin)
 		return
 	}

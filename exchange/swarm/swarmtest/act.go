@@ -21,7 +21,7 @@ func (nd *Node) act(a swarm.Action) {
 			n.after(n.latency(nd, to), func() {
 				switch {
 				case nd.Dead || nd.parted[to.ID]:
-				case to.Usurp:
+				case to.Usurp || to.Drip > 0:
 					to.usurp(nd, a.Msg)
 				default:
 					to.step(swarm.Received{From: nd.ID, Msg: a.Msg})
@@ -82,7 +82,12 @@ func (nd *Node) requestPiece(a swarm.RequestPiece) {
 	fail := func(why swarm.Failure, wait time.Duration, load uint8) {
 		end(swarm.PieceFailed{Digest: a.Digest, Piece: a.Piece, From: a.To, Why: why, Wait: wait, Load: load})
 	}
-	n.after(a.Timeout, func() { fail(swarm.FailedTimeout, 0, 0) })
+	flows := false
+	n.after(a.Timeout, func() {
+		if !flows { // what flows has more time, as with the driver
+			fail(swarm.FailedTimeout, 0, 0)
+		}
+	})
 	lat := n.latency(nd, from)
 	n.xfers++
 	xfer := n.xfers
@@ -96,12 +101,23 @@ func (nd *Node) requestPiece(a swarm.RequestPiece) {
 			return
 		}
 		_, size := swarm.LayoutOf(n.Size).Span(a.Piece)
-		took := time.Duration(float64(size) / n.Rate * from.Slow * float64(time.Second))
+		rate := n.Rate / from.Slow
+		if from.Drip > 0 {
+			rate = from.Drip
+		}
+		took := time.Duration(float64(size) / rate * float64(time.Second))
 		n.after(lat, func() {
-			if !ended {
+			if flows = true; !ended {
 				nd.step(swarm.PieceStarted{Digest: a.Digest, Piece: a.Piece, From: a.To})
 			}
 		})
+		if cfg := &n.Config; rate < float64(cfg.DripRate) {
+			n.after(lat+cfg.DripTime, func() {
+				if !ended {
+					nd.step(swarm.PieceDrips{Digest: a.Digest, Piece: a.Piece, From: a.To})
+				}
+			})
+		}
 		n.after(took, func() { from.step(swarm.PieceServed{Xfer: xfer, OK: true}) })
 		n.after(took+lat, func() {
 			if from.Dead || nd.parted[from.ID] {
@@ -121,6 +137,10 @@ func (nd *Node) requestPiece(a swarm.RequestPiece) {
 			return
 		}
 		if from.Mute {
+			return
+		}
+		if from.Drip > 0 {
+			from.uploads[xfer](true, swarm.RefusePiece{})
 			return
 		}
 		from.step(swarm.PieceRequested{From: nd.ID, Digest: a.Digest, Piece: a.Piece, Xfer: xfer})
@@ -203,7 +223,11 @@ func (nd *Node) read(a swarm.FetchOrigin, i, last int) {
 		return
 	}
 	_, size := swarm.LayoutOf(n.Size).Span(swarm.PieceIndex(i))
-	n.after(time.Duration(float64(size)/n.Origin.Rate*float64(time.Second)), func() {
+	rate := n.Origin.Rate
+	if nd.Thin > 0 {
+		rate = nd.Thin
+	}
+	n.after(time.Duration(float64(size)/rate*float64(time.Second)), func() {
 		if nd.Dead || nd.stopped[a.Fetch] {
 			return
 		}

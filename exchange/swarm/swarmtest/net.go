@@ -56,6 +56,8 @@ type Node struct {
 	Mute  bool // accepts requests and sends nothing
 	Usurp bool // says that it has all, keeps every unit for itself as arbiter, and gives nothing
 	Slow  float64
+	Drip  float64    // bytes per second: says all that a usurper says, and gives every piece, each this slowly; 0: does not
+	Thin  float64    // bytes per second of an origin request of its; 0: as Origin says
 	Done  swarm.Time // 0: not done
 	Ended swarm.GiveUpReason
 
