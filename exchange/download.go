@@ -143,7 +143,9 @@ func (x *Exchange) fetchPiece(ctx context.Context, s *session, a swarm.RequestPi
 		return att, err
 	}
 	x.post(swarm.PieceStarted{Digest: a.Digest, Piece: a.Piece, From: a.To})
-	if err := x.readPiece(ctx, s, peer.ID(a.To), &moving{resp.Body, end}, buf, att.Hash, end); err != nil {
+	g := newGauge(x.cfg.Swarm, func() { x.post(swarm.PieceDrips{Digest: a.Digest, Piece: a.Piece, From: a.To}) })
+	defer g.stop()
+	if err := x.readPiece(ctx, s, peer.ID(a.To), &moving{resp.Body, end, g}, buf, att.Hash, end); err != nil {
 		return att, err
 	}
 	kept, err := x.keepPiece(ctx, s, gen, a.Piece, buf, att)

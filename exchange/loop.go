@@ -105,9 +105,14 @@ func (x *Exchange) act(ctx context.Context, a swarm.Action) {
 // quarantine notes that a peer is not used for a time.
 func (x *Exchange) quarantine(a swarm.Quarantine) {
 	d := a.Until.Sub(x.now())
-	log.Warnw("peer quarantined", "peer", peer.ID(a.Peer), "dur", d, "err", failureText(a.Why))
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if d <= 0 {
+		log.Infow("peer believed again: there is nobody else", "peer", peer.ID(a.Peer))
+		delete(x.banned, peer.ID(a.Peer))
+		return
+	}
+	log.Warnw("peer quarantined", "peer", peer.ID(a.Peer), "dur", d, "err", failureText(a.Why))
 	x.banned[peer.ID(a.Peer)] = ban{until: time.Now().Add(d), why: a.Why, refuse: a.Refuse}
 }
 
@@ -150,6 +155,8 @@ func failureText(f swarm.Failure) string {
 		return "says it has pieces that it has not"
 	case swarm.FailedMute:
 		return "accepts requests and sends nothing"
+	case swarm.FailedDrip:
+		return "sends drop by drop what others send quickly"
 	}
 	return "unknown"
 }

@@ -1,7 +1,6 @@
 package exchange
 
 import (
-	"io"
 	"sync"
 	"time"
 
@@ -25,18 +24,6 @@ func timeFor(n int) time.Duration { return time.Duration(n) * time.Second / leas
 // writeBy returns when n bytes of a piece have to be gone that are written now.
 func (x *Exchange) writeBy(n int) time.Time {
 	return time.Now().Add(x.cfg.ProgressTimeout + timeFor(n))
-}
-
-// moving is the body of a piece that is given more time as it comes.
-type moving struct {
-	io.Reader
-	end *grace
-}
-
-func (m *moving) Read(p []byte) (int, error) {
-	n, err := m.Reader.Read(p)
-	m.end.extend(timeFor(n))
-	return n, err
 }
 
 // grace ends a request that takes too long, not counting the time for which this node itself held it up.
