@@ -342,7 +342,7 @@ func (w *world) opened() {
 		if !d.opening {
 			continue
 		}
-		d.opening, d.unkept = false, false // whatever was told of a session that had ended
+		d.opening = false
 		if w.coin("no room", 12) {
 			w.step(OpenFailed{Digest: d.digest})
 			return
