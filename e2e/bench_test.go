@@ -312,6 +312,7 @@ func BenchmarkIdle(b *testing.B) {
 		before := node.cpuSeconds(b)
 		time.Sleep(10 * time.Second) // what is measured is that nothing happens
 		b.ReportMetric(node.memory(b, "VmRSS"), "rss-MiB")
+		b.ReportMetric(node.memory(b, "RssAnon"), "own-MiB") // without what the kernel keeps of the binary's file
 		b.ReportMetric(node.metric(b, "go_goroutines"), "goroutines")
 		b.ReportMetric((node.cpuSeconds(b)-before)/10*100, "cpu-percent")
 		node.kill()
