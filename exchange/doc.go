@@ -21,7 +21,8 @@
 //   - what is here in part and wanted by nobody here (dormant.go): it is opened for peers, who find it by its spans, for
 //     an hour, and makes room when something else is wanted.
 //   - what the store has no room for, or cannot write (unkept.go): it streams through bounded memory to local readers, in the
-//     order in which they read, and nobody is told of it. The reader of the whole proves it against its digest.
+//     order in which they read, and nobody is told of it. The reader of the whole proves it against its digest. One that
+//     was proven and could not be made durable is hashed again, piece by piece, as it is read (suspect.go).
 //   - the byte accounts by source, and the rates (exchange/pace): of pieces from peers and the origin, and of pieces to peers.
 //
 // # Lifecycle

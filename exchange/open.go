@@ -353,6 +353,8 @@ func (s *session) openFile() (*os.File, error) {
 		return s.blob.OpenFile()
 	case s.part != nil:
 		return s.part.OpenFile()
+	case s.storeErr != nil:
+		return nil, s.storeErr
 	}
 	return nil, errMoved
 }

@@ -33,7 +33,7 @@ func (x *Exchange) openBlob(a swarm.OpenBlob) {
 			}
 			return
 		}
-		x.keptAgain()
+		x.roomAgain()
 		x.tellHeld(s, a.Size, have)
 	})
 }
@@ -294,14 +294,19 @@ func (x *Exchange) seal(ctx context.Context, p *store.Partial) error {
 	return x.cfg.Seal(ctx, p.Digest(), root)
 }
 
-// commit makes a verified blob durable and ends its session. Readers go on with the bytes that they have proof of
-// even if that fails.
+// commit makes a verified blob durable and ends its session. If the disk fails it does not, and the readers go on without it
+// (suspect.go).
 func (x *Exchange) commit(ctx context.Context, s *session, p *store.Partial) {
 	blob, err := p.Commit(ctx)
 	if err != nil {
-		x.storeFailed(s, fmt.Errorf("keep %s: %w", s.digest, err))
+		err = fmt.Errorf("keep %s: %w", s.digest, err)
+		x.notKept(p.Size(), err)
+		if !x.stream(s, p.Size(), err) {
+			x.storeFailed(s, err)
+		}
 		return
 	}
+	x.keptAgain()
 	s.mu.Lock()
 	s.blob, s.part = blob, nil
 	s.mu.Unlock()
@@ -342,6 +347,9 @@ func (x *Exchange) discard(d digest.Digest) {
 		s.have, s.held = swarm.NewBitmap(s.layout.Pieces()), 0
 	}
 	clear(s.unkept.held)
+	if u := s.unkept.suspect; u != nil {
+		clear(u.salvaged)
+	}
 	s.flowing, s.doubted = false, true
 	s.resets++
 	s.signal()

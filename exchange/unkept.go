@@ -3,11 +3,9 @@ package exchange
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"hash"
 	"io"
-	"time"
 
 	"github.com/meshd-project/meshd/exchange/store"
 	"github.com/meshd-project/meshd/exchange/swarm"
@@ -16,7 +14,8 @@ import (
 )
 
 // A blob that the store cannot take streams through memory to its readers (swarm.Unkept): what is on disk already stays
-// and is read from there, the rest is held while swarm.Window says so.
+// and is read from there, the rest is held while swarm.Window says so. One that was proven and could not be made durable is
+// read from the disk too, but each piece is hashed first: a kernel that failed to write a page may have thrown it away.
 
 // unkept is that part of a session. Guarded by session.mu.
 type unkept struct {
@@ -26,35 +25,20 @@ type unkept struct {
 	windowed   bool                        // the core has said what to hold
 	now, later swarm.Bitmap                // as in swarm.Window
 	disproved  int                         // generation of bytes that were found wrong, plus 1
+	suspect    *suspect                    // what is on disk may be lost; nil: it is good
 	untold     map[swarm.PieceIndex]bool   // held, and the core has yet to be told so
 }
 
-// Shortage says that blobs are not kept.
-type Shortage struct {
-	Why   string    `json:"why"`
-	Since time.Time `json:"since"`
-}
-
-// shortage is why blobs are not kept; guarded by Exchange.mu.
-type shortage struct {
-	err   error
-	need  int64 // bytes that did not fit
-	since time.Time
-}
-
 // stream has a session go on without the store, which failed by err, and reports whether it does: for a blob that local
-// clients read and whose bytes its digest proves, while there is memory.
+// clients read and whose bytes its digest proves, or that was proven, while there is memory.
 func (x *Exchange) stream(s *session, size int64, err error) bool {
-	if !ofDisk(err) || store.IsFile(s.digest) {
+	if !ofDisk(err) {
 		return false
 	}
 	began, ok := s.beginStream(x, size, err)
 	if began {
 		log.Warnw("blob is not kept, it is streamed to its readers", "blob", s.digest, "bytes", size, "err", err)
-		s.mu.Lock()
-		ev := swarm.Unkept{Digest: s.digest, Size: size, Have: s.have.Clone()}
-		s.mu.Unlock()
-		x.post(unkeptBy{ev, s})
+		x.tellUnkept(s)
 		s.mu.Lock()
 		s.told = size
 		s.signal()
@@ -63,14 +47,16 @@ func (x *Exchange) stream(s *session, size int64, err error) bool {
 	return ok
 }
 
-// ofDisk reports whether an error of the store is the disk's: it is full, or broken.
-func ofDisk(err error) bool {
-	for _, other := range []error{store.ErrClosed, store.ErrUnsupported, store.ErrInvalid, store.ErrInUse, store.ErrConflict, store.ErrComplete} {
-		if errors.Is(err, other) {
-			return false
-		}
+// tellUnkept tells the core what there is on disk of a blob that is not kept.
+func (x *Exchange) tellUnkept(s *session) {
+	s.mu.Lock()
+	u := &s.unkept
+	ev := swarm.Unkept{Digest: s.digest, Size: s.size, Have: s.have.Clone(), Suspect: u.suspect != nil}
+	for i := range u.held {
+		ev.Have.Clear(i)
 	}
-	return true
+	s.mu.Unlock()
+	x.post(unkeptBy{ev, s})
 }
 
 // beginStream reports whether a session is not kept from now on, and whether it is not kept at all.
@@ -79,16 +65,22 @@ func (s *session) beginStream(x *Exchange, size int64, err error) (began, ok boo
 	defer s.mu.Unlock()
 	l := swarm.LayoutOf(size)
 	need := x.cfg.Swarm.WindowBytes(l)
+	if s.phase == verified {
+		need += maxSalvaged * l.PieceSize
+	}
 	switch {
 	case s.unkept.on:
 		return false, true
-	case s.clients == 0, s.phase != opening && s.phase != filling, !x.streams.TryAcquire(need):
+	case s.clients == 0, s.phase == failed, s.phase != verified && store.IsFile(s.digest), !x.streams.TryAcquire(need):
 		return false, false
 	}
 	if s.part == nil {
 		s.size, s.layout, s.have, s.held = size, l, swarm.NewBitmap(l.Pieces()), 0
 	}
 	s.unkept = unkept{on: true, reserved: need, held: make(map[swarm.PieceIndex][]byte), untold: make(map[swarm.PieceIndex]bool)}
+	if s.phase == verified {
+		s.unkept.suspect = newSuspect(s.part)
+	}
 	s.phase, s.storeErr = filling, err
 	s.signal()
 	return true, true
@@ -98,45 +90,6 @@ func (s *session) beginStream(x *Exchange, size int64, err error) (began, ok boo
 type unkeptBy struct {
 	swarm.Unkept
 	by *session
-}
-
-// notKept notes why the store does not take a blob, and says so once.
-func (x *Exchange) notKept(need int64, err error) {
-	if !ofDisk(err) {
-		return
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.short == nil {
-		log.Errorw("the disk takes no more: pulls go on and are not kept; make room under --data-dir or raise --cache-size", "err", err)
-		x.short = &shortage{since: time.Now()}
-	}
-	x.short.err, x.short.need = err, need
-}
-
-// keptAgain notes that the store has taken a blob.
-func (x *Exchange) keptAgain() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.short != nil {
-		log.Infow("the disk takes blobs again", "dur", time.Since(x.short.since))
-		x.short = nil
-	}
-}
-
-// shortage returns why blobs are not kept, nil if they are. A disk that was full is asked whether it still is.
-func (x *Exchange) shortage() *Shortage {
-	x.mu.Lock()
-	short := x.short
-	x.mu.Unlock()
-	if short == nil {
-		return nil
-	}
-	if errors.Is(short.err, store.ErrNoSpace) && x.store.Fits(short.need) == nil {
-		x.keptAgain()
-		return nil
-	}
-	return &Shortage{Why: short.err.Error(), Since: short.since}
 }
 
 // setWindow has a session hold what the core says, and forget the rest.
@@ -250,7 +203,7 @@ func (x *Exchange) forget(s *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x.streams.Release(s.unkept.reserved)
-	s.unkept.reserved, s.unkept.held = 0, nil
+	s.unkept.reserved, s.unkept.held, s.unkept.suspect = 0, nil, nil
 }
 
 // nextUnkept is next for a blob that is not kept, by the piece: 0 bytes if it is kept, errMoved if what is there is to be
@@ -268,25 +221,34 @@ func (r *Reader) nextUnkept(limit int64) (int64, io.Reader, error) {
 	i := s.layout.Piece(r.off)
 	off, size := s.layout.Span(i)
 	data, here := s.unkept.held[i], s.have.Has(i) && s.gen == r.gen
+	doubtful := data == nil && s.unkept.suspect != nil
 	s.mu.Unlock()
 	if !here {
 		return 0, nil, errMoved
 	}
+	n := min(limit, off+size-r.off, r.end-r.off)
+	if doubtful {
+		return r.nextSuspect(i, n)
+	}
 	if err := r.prove(i, data); err != nil {
 		return 0, nil, err
 	}
-	n := min(limit, off+size-r.off, r.end-r.off)
 	if data == nil {
 		f, err := r.open()
 		return n, f, err
 	}
+	at := r.off - off
+	return n, r.inMemory(data[at : at+n]), nil
+}
+
+// inMemory has bytes of the piece at the offset read from memory.
+func (r *Reader) inMemory(b []byte) io.Reader {
 	if r.off/r.piece != r.told/r.piece {
 		r.tell(false)
 	}
 	r.moved = true
-	r.x.accounts.streamed.Add(n)
-	at := r.off - off
-	return n, bytes.NewReader(data[at : at+n]), nil
+	r.x.accounts.streamed.Add(int64(len(b)))
+	return bytes.NewReader(b)
 }
 
 // whole proves, before the last piece of a blob that is not kept goes to a reader of all of it, that it matches its
@@ -301,8 +263,12 @@ type whole struct {
 func (r *Reader) prove(i swarm.PieceIndex, data []byte) error {
 	s := r.s
 	s.mu.Lock()
-	l := s.layout
+	l, sus := s.layout, s.unkept.suspect
 	s.mu.Unlock()
+	if sus != nil {
+		off, n := l.Span(i)
+		return r.proveAgain(data, off+n, sus.proven[i])
+	}
 	if (r.from > 0 || r.end < r.size) && l.Pieces() > 1 {
 		return nil // a part says nothing of the whole
 	}
@@ -326,11 +292,16 @@ func (r *Reader) prove(i swarm.PieceIndex, data []byte) error {
 	if r.whole.to < l.Size || digest.NewDigest(content.Algorithm(), r.whole.sum) == content {
 		return nil
 	}
+	return r.restart()
+}
+
+// restart has all pieces dropped, because some were wrong. It returns ErrRestarted, or errMoved if the reader was given none.
+func (r *Reader) restart() error {
 	r.disprove()
 	if !r.given {
 		return errMoved
 	}
-	return fmt.Errorf("read %s: %w", s.digest, ErrRestarted)
+	return fmt.Errorf("read %s: %w", r.s.digest, ErrRestarted)
 }
 
 // sumDisk takes what is on disk up to an offset into the sum: what was read before the disk was full, and is hashed at

@@ -293,7 +293,7 @@ func provenFile(b *store.Blob, off, n int64) (*os.File, error) {
 func (s *session) openPiece(x *Exchange, i swarm.PieceIndex) *localPiece {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.refs == 0 || s.file == nil || !s.have.Has(i) || s.unkept.on && !s.part.Have(int(i)) {
+	if s.refs == 0 || s.file == nil || !s.have.Has(i) || s.unkept.on && (s.unkept.suspect != nil || !s.part.Have(int(i))) {
 		return nil
 	}
 	p := &localPiece{digest: s.digest, index: i, size: s.size, src: s.file, file: s.openFile}

@@ -111,11 +111,14 @@ type (
 	// any later time when a piece or the whole could not be written.
 	OpenFailed struct{ Digest digest.Digest }
 	// Unkept says that the store has no room for a blob that local readers wait for, or could not write a piece of it: the
-	// session goes on for them through memory, of which Window says what is held. It has Have, which stays.
+	// session goes on for them through memory, of which Window says what is held. It has Have, which stays. If the whole was
+	// proven and could not be made durable, what is on disk is Suspect: nobody but local readers, who check it, gets any of
+	// it, and it is told again, with less, when some of it turns out to be lost.
 	Unkept struct {
-		Digest digest.Digest
-		Size   int64
-		Have   Bitmap
+		Digest  digest.Digest
+		Size    int64
+		Have    Bitmap
+		Suspect bool
 	}
 	// Dropped says that the local store no longer holds a blob.
 	Dropped struct{ Digest digest.Digest }

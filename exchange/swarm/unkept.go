@@ -13,10 +13,11 @@ import (
 
 // unkept is the state of such a session.
 type unkept struct {
-	on   bool
-	kept Bitmap // what the store has: the rest of have is in memory
-	span Bitmap // what the readers lack from here on; cover is its part that may come now
-	seen Time   // providers were looked for again at
+	on      bool
+	suspect bool   // what the store has is for local readers alone
+	kept    Bitmap // what the store has: the rest of have is in memory
+	span    Bitmap // what the readers lack from here on; cover is its part that may come now
+	seen    Time   // providers were looked for again at
 }
 
 // unkeptLinger is how long such a session lasts without a local reader: the next one may find room.
@@ -28,7 +29,10 @@ func (c Config) WindowBytes(l Layout) int64 { return max(c.Window, 2*l.PieceSize
 
 // shown is the set of pieces that others may have of us.
 func (b *blob) shown() Bitmap {
-	if b.unkept.on {
+	switch {
+	case b.unkept.suspect:
+		return NewBitmap(len(b.pieces))
+	case b.unkept.on:
 		return b.unkept.kept
 	}
 	return b.have
@@ -39,10 +43,18 @@ func (b *blob) holds(i PieceIndex) bool {
 	return !b.unkept.on || b.unkept.kept.Has(i) || b.cover.Has(i)
 }
 
-// cannotKeep has a session go on without the store: from the start, or from a write that failed.
+// cannotKeep has a session go on without the store: from the start, from a write that failed, or from the end.
 func (c *Core) cannotKeep(e Unkept) {
 	b := c.blobs[e.Digest]
-	if b == nil || !b.want || b.phase != fetching || b.unkept.on {
+	switch {
+	case b == nil || !b.want:
+		return
+	case b.unkept.on:
+		c.keepsLess(b, e.Have)
+		return
+	case b.phase == verifying && e.Suspect:
+		b.phase, b.news = fetching, nil
+	case b.phase != fetching:
 		return
 	}
 	if b.size != e.Size {
@@ -52,7 +64,7 @@ func (c *Core) cannotKeep(e Unkept) {
 	b.opening, b.opened, b.sparse = false, true, true
 	b.have = e.Have.Clone()
 	b.missing = b.have.Len() - b.have.Count()
-	b.unkept = unkept{on: true, kept: e.Have.Clone()}
+	b.unkept = unkept{on: true, suspect: e.Suspect, kept: e.Have.Clone()}
 	if len(b.readers) == 0 {
 		c.giveUp(b, GaveUpStore)
 		return
@@ -63,6 +75,22 @@ func (c *Core) cannotKeep(e Unkept) {
 		}
 	}
 	c.standBack(b)
+	c.slide(b)
+	c.work(b)
+}
+
+// keepsLess has what was lost of what is on disk brought in again, as the readers come to it.
+func (c *Core) keepsLess(b *blob, have Bitmap) {
+	u := &b.unkept
+	if !u.suspect || have.Len() != u.kept.Len() {
+		return
+	}
+	for k := range u.kept.words {
+		lost := u.kept.words[k] &^ have.words[k]
+		u.kept.words[k] &^= lost
+		b.have.words[k] &^= lost
+	}
+	b.progressAt = c.now
 	c.slide(b)
 	c.work(b)
 }
