@@ -55,8 +55,7 @@ func TestMaxUploads(t *testing.T) {
 	})
 }
 
-// Connections to the data port beyond Config.MaxConns wait in the listen queue until others end; those of strangers that say
-// nothing end by themselves.
+// Connections to the data port beyond Config.MaxConns wait in the listen queue until others end.
 func TestMaxConns(t *testing.T) {
 	for _, plain := range []bool{false, true} {
 		t.Run(fmt.Sprintf("plaintext %v", plain), func(t *testing.T) {
@@ -64,15 +63,8 @@ func TestMaxConns(t *testing.T) {
 			a, _ := holder(t, data, func(c *Config) { c.MaxConns, c.Plaintext = 2, plain })
 			b := startNode(t, nodeConfig{zone: "a"})
 			mesh(t, a, b)
-			var idle []net.Conn
-			for range 2 {
-				c, err := net.Dial("tcp", a.member.DataAddr)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer c.Close()
-				idle = append(idle, c)
-			}
+			first := b.ask(t, a)
+			b.ask(t, a)
 			answered := make(chan error, 1)
 			go func() {
 				resp, err := b.get(context.Background(), a.self, wire.PiecePath(d, 0))
@@ -83,14 +75,93 @@ func TestMaxConns(t *testing.T) {
 			}()
 			select {
 			case err := <-answered:
-				t.Errorf("served beside two others: %v", err)
+				t.Fatalf("served beside two others: %v", err)
 			case <-time.After(200 * time.Millisecond):
 			}
-			_ = idle[0].Close()
+			_ = first.Close()
 			if err := <-answered; err != nil {
 				t.Errorf("after one has gone: %v", err)
 			}
 		})
+	}
+}
+
+// ask opens a connection to the data port of a node and has a request answered on it.
+func (n *node) ask(t *testing.T, of *node) net.Conn {
+	t.Helper()
+	c, err := n.tryAsk(t, of)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (n *node) tryAsk(t *testing.T, of *node) (net.Conn, error) {
+	c, err := n.dialData(t.Context(), of.self)
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	if _, err := io.WriteString(c, "GET "+wire.PiecePath(digest.FromString("x"), 0)+" HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+		return nil, err
+	}
+	_, err = c.Read(make([]byte, 1<<10))
+	return c, err
+}
+
+// Those who open connections and say nothing, or never come to the end of it, keep no member out, however many they are.
+func TestHalfOpenConnsKeepNobodyOut(t *testing.T) {
+	for _, row := range []struct {
+		name, says string
+		plain      bool
+	}{
+		{"silent", "", false},
+		{"silent, plaintext", "", true},
+		{"half a handshake", "\x16\x03\x01", false},
+		{"half a handshake, plaintext", "\x16\x03\x01", true},
+		{"half a header, plaintext", "GET / HTTP/1.1\r\nHost: a\r\n", true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			const most = 64
+			a := startNode(t, nodeConfig{zone: "a", edit: func(c *Config) { c.MaxConns, c.Plaintext = most, row.plain }})
+			b := startNode(t, nodeConfig{zone: "a"})
+			mesh(t, a, b)
+			flood := flooder{says: row.says, to: a.member.DataAddr, from: "127.0.0.2"}
+			defer flood.stop()
+			flood.run(t, 4*most)
+			for i := range 5 {
+				if _, err := b.tryAsk(t, a); err != nil {
+					t.Fatalf("connection %d of a member: %v", i, err)
+				}
+				flood.run(t, most)
+			}
+		})
+	}
+}
+
+// flooder opens connections that stay half-open.
+type flooder struct {
+	says, to, from string
+	conns          []net.Conn
+}
+
+func (f *flooder) run(t *testing.T, n int) {
+	t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(f.from)}}
+	for range n {
+		c, err := d.Dial("tcp", f.to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.conns = append(f.conns, c)
+		_, _ = io.WriteString(c, f.says) // it may be cut off already
+	}
+}
+
+func (f *flooder) stop() {
+	for _, c := range f.conns {
+		_ = c.Close()
 	}
 }
 
@@ -126,32 +197,14 @@ func TestConnsOfOnePeer(t *testing.T) {
 	a, b := startNode(t, nodeConfig{zone: "a"}), startNode(t, nodeConfig{zone: "a"})
 	mesh(t, a, b)
 	var open []net.Conn
-	ask := func() error {
-		c, err := b.dialData(t.Context(), a.self)
-		if err != nil {
-			return err
-		}
-		t.Cleanup(func() { _ = c.Close() })
-		_ = c.SetDeadline(time.Now().Add(30 * time.Second))
-		if _, err := io.WriteString(c, "GET "+wire.PiecePath(digest.FromString("x"), 0)+" HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
-			return err
-		}
-		if _, err := c.Read(make([]byte, 1<<10)); err != nil {
-			return err
-		}
-		open = append(open, c)
-		return nil
+	for range maxCallerConns {
+		open = append(open, b.ask(t, a))
 	}
-	for i := range maxCallerConns {
-		if err := ask(); err != nil {
-			t.Fatalf("connection %d: %v", i, err)
-		}
-	}
-	if err := ask(); err == nil {
+	if _, err := b.tryAsk(t, a); err == nil {
 		t.Error("one too many is taken")
 	}
 	_ = open[0].Close()
-	eventually(t, "another is taken", func() bool { return ask() == nil })
+	eventually(t, "another is taken", func() bool { _, err := b.tryAsk(t, a); return err == nil })
 }
 
 // A node that is out of descriptors for a moment keeps its data port.

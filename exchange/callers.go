@@ -13,7 +13,7 @@ import (
 // closed those of a life before.
 const maxCallerConns = 2 * maxDataConns
 
-// callers counts the connections of each peer to the data port under TLS. Its methods may be called concurrently.
+// callers counts the connections of each peer to the data port. Its methods may be called concurrently.
 type callers struct {
 	mu    sync.Mutex
 	conns map[peer.ID]int
@@ -21,31 +21,43 @@ type callers struct {
 
 // secureServer begins TLS on an accepted connection: only members get through the handshake, so that a stranger holds a
 // connection for no longer than that takes.
-func (x *Exchange) secureServer(c *corkConn) *tls.Conn {
+func (x *Exchange) secureServer(c *dataConn) *tls.Conn {
 	conf := x.tlsConfig("")
-	conf.VerifyConnection = func(s tls.ConnectionState) error { return x.admit(c, s) }
-	c.left = x.callers.leave
-	return tls.Server(c, conf)
+	conf.VerifyConnection = func(s tls.ConnectionState) error {
+		id, err := peerOf(s)
+		if err != nil {
+			return err
+		}
+		return x.admit(c, id)
+	}
+	return tls.Server(&corkConn{Conn: c}, conf)
 }
 
-// admit takes the connection of a member that has not too many.
-func (x *Exchange) admit(c *corkConn, s tls.ConnectionState) error {
-	id, err := peerOf(s)
-	if err != nil {
-		return err
-	}
+// admit takes the connection of a peer that has proven who it is, if it is a member and has not too many.
+func (x *Exchange) admit(c *dataConn, id peer.ID) error {
 	if !x.connected(id) || x.isBanned(id) {
 		return fmt.Errorf("%s is no member", id)
 	}
-	return x.callers.enter(c, id)
+	if err := x.callers.enter(c, id); err != nil {
+		return err
+	}
+	if !c.door.known(c) {
+		return errCancelled
+	}
+	return nil
 }
 
-func (l *callers) enter(c *corkConn, id peer.ID) error {
+// enter counts a connection for a peer, once. It is no other's then.
+func (l *callers) enter(c *dataConn, id peer.ID) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case c.gone:
 		return errCancelled
+	case c.caller == id:
+		return nil
+	case c.caller != "":
+		return fmt.Errorf("the connection is %s's", c.caller)
 	case l.conns[id] >= maxCallerConns:
 		return fmt.Errorf("%s has %d connections", id, maxCallerConns)
 	}
@@ -55,7 +67,7 @@ func (l *callers) enter(c *corkConn, id peer.ID) error {
 }
 
 // leave is told of each connection once, when it is closed.
-func (l *callers) leave(c *corkConn) {
+func (l *callers) leave(c *dataConn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c.gone = true

@@ -11,9 +11,10 @@
 //     queue that is full or a stream that breaks is told to the core as MemberLost, then Member if the peer is
 //     still there, because a lost message is never repeated.
 //   - the data port: HTTP/1.1 over TLS with libp2p identities on both ends, on a Transport. Only peers with a live control connection
-//     get through the handshake, and each for a bounded number of connections (callers.go). Bulk never touches the control
-//     connections, so that pings on them stay true. Between nodes that both have Config.Plaintext, pieces go unencrypted
-//     through the same port, by sendfile, for tickets given over the control connection (plain.go, fork.go).
+//     get through the handshake, and each for a bounded number of connections (callers.go); who has not come that far makes
+//     way for others (door.go). Bulk never touches the control connections, so that pings on them stay true. Between nodes
+//     that both have Config.Plaintext, pieces go unencrypted through the same port, by sendfile, for tickets given over the
+//     control connection (plain.go, fork.go).
 //   - names: a private blob goes by store.Scoped's name for it, a file of no known digest by store.File's, here and in
 //     everything that peers are told.
 //   - sessions: one per digest that is being brought in (single flight), with the store's Partial, the readers

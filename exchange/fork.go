@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"io"
 	"net"
 	"sync"
 	"syscall"
@@ -18,7 +17,7 @@ const tlsRecord = 22
 type fork struct {
 	x          *Exchange
 	l          net.Listener
-	slots      chan struct{}
+	door       *door
 	tls, plain forkSide
 	sorting    sync.WaitGroup
 	once       sync.Once
@@ -32,7 +31,7 @@ type forkSide struct {
 }
 
 func (x *Exchange) newFork(l net.Listener) *fork {
-	f := &fork{x: x, l: l, slots: make(chan struct{}, x.cfg.MaxConns), closed: make(chan struct{})}
+	f := &fork{x: x, l: l, door: newDoor(x.cfg.MaxConns), closed: make(chan struct{})}
 	f.tls = forkSide{f, make(chan net.Conn)}
 	f.plain = forkSide{f, make(chan net.Conn)}
 	return f
@@ -45,18 +44,16 @@ func (f *fork) run(ctx context.Context) {
 	defer cancel()
 	defer f.Close() //nolint:errcheck // it may be closed already
 	for {
-		select {
-		case f.slots <- struct{}{}:
-		case <-f.closed:
-			return
-		}
-		c, err := f.accept()
+		conn, err := f.accept()
 		if err != nil {
-			<-f.slots
 			return
 		}
-		yieldTo(c)
-		f.sorting.Go(func() { f.sort(ctx, newSlotConn(c, func() { <-f.slots })) })
+		c := f.x.welcome(f.door, conn)
+		if c == nil {
+			return
+		}
+		c.first = bufio.NewReaderSize(c.Conn, 16)
+		f.sorting.Go(func() { f.sort(ctx, c) })
 	}
 }
 
@@ -78,7 +75,7 @@ func (f *fork) accept() (net.Conn, error) {
 }
 
 // sort hands a connection to its side. A stranger that says nothing is cut off.
-func (f *fork) sort(ctx context.Context, c *slotConn) {
+func (f *fork) sort(ctx context.Context, c *dataConn) {
 	defer context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })()
 	_ = c.SetReadDeadline(time.Now().Add(headerTimeout))
 	b, err := c.first.Peek(1)
@@ -90,7 +87,7 @@ func (f *fork) sort(ctx context.Context, c *slotConn) {
 	var conn net.Conn = c
 	to := f.plain.conns
 	if b[0] == tlsRecord {
-		to, conn = f.tls.conns, f.x.secureServer(&corkConn{Conn: c, free: func() {}})
+		to, conn = f.tls.conns, f.x.secureServer(c)
 	}
 	select {
 	case to <- conn:
@@ -100,7 +97,10 @@ func (f *fork) sort(ctx context.Context, c *slotConn) {
 }
 
 func (f *fork) Close() error {
-	f.once.Do(func() { close(f.closed) })
+	f.once.Do(func() {
+		close(f.closed)
+		f.door.close()
+	})
 	return f.l.Close()
 }
 
@@ -115,25 +115,3 @@ func (s forkSide) Accept() (net.Conn, error) {
 
 func (s forkSide) Close() error   { return s.f.Close() }
 func (s forkSide) Addr() net.Addr { return s.f.l.Addr() }
-
-// slotConn is a connection whose first byte can be looked at, and that gives its slot back at the end.
-type slotConn struct {
-	net.Conn
-	first *bufio.Reader // passes large reads through
-	once  sync.Once
-	gone  func()
-}
-
-func newSlotConn(c net.Conn, gone func()) *slotConn {
-	return &slotConn{Conn: c, first: bufio.NewReaderSize(c, 16), gone: gone}
-}
-
-func (c *slotConn) Read(p []byte) (int, error) { return c.first.Read(p) }
-
-// ReadFrom sends a file by sendfile, as far as the connection can.
-func (c *slotConn) ReadFrom(r io.Reader) (int64, error) { return io.Copy(c.Conn, r) }
-
-func (c *slotConn) Close() error {
-	c.once.Do(c.gone)
-	return c.Conn.Close()
-}

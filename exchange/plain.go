@@ -137,7 +137,8 @@ func (x *Exchange) giveTickets() (stop func()) {
 	return func() { x.host.RemoveStreamHandler(TicketProtocol) }
 }
 
-// plainClient returns who asks in plaintext, by the ticket that its request proves to have.
+// plainClient returns the member that asks in plaintext, by the ticket that its request proves to have. Its connection is that
+// member's from then on.
 func (x *Exchange) plainClient(r *http.Request) (peer.ID, wire.Ticket, error) {
 	c, err := wire.ParseClaim(r.Header)
 	if err != nil {
@@ -151,7 +152,11 @@ func (x *Exchange) plainClient(r *http.Request) (peer.ID, wire.Ticket, error) {
 	if !t.Allows(c, r.URL.Path) {
 		return "", wire.Ticket{}, errors.New("no ticket of this node")
 	}
-	return peer.ID(c.Peer), t, nil
+	conn, ok := r.Context().Value(clientKey{}).(*dataConn)
+	if !ok {
+		return "", wire.Ticket{}, errors.New("no data connection")
+	}
+	return peer.ID(c.Peer), t, x.admit(conn, peer.ID(c.Peer))
 }
 
 // sendPlain writes a piece straight from its file: by sendfile, where the system has it.

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
@@ -162,6 +163,62 @@ func TestPlaintextIsForTicketsOnly(t *testing.T) {
 	if got := askPlain(t, c, path, func(h http.Header) { good.SignRequest(h, id, path) }).StatusCode; got != 400 {
 		t.Errorf("a node without the option answers %d", got)
 	}
+}
+
+// A member has maxCallerConns connections in plaintext at most, another when one of them has ended, and none of them is another's.
+func TestPlaintextConnsOfOnePeer(t *testing.T) {
+	a := startNode(t, nodeConfig{zone: "a", edit: plaintext})
+	b, c := startNode(t, nodeConfig{zone: "a", edit: plaintext}), startNode(t, nodeConfig{zone: "a", edit: plaintext})
+	mesh(t, a, b, c)
+	path := wire.PiecePath(digest.FromString("x"), 0) // which is not here
+	// on asks on a connection, which is made if it is nil, and returns it and the status of the answer.
+	on := func(n *node, conn net.Conn) (net.Conn, int) {
+		ticket, ok := n.ticket(t.Context(), a.self)
+		if !ok {
+			t.Fatal("no ticket")
+		}
+		if conn == nil {
+			var err error
+			if conn, err = net.Dial("tcp", a.member.DataAddr); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+		}
+		req, err := http.NewRequest(http.MethodGet, "http://a"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticket.SignRequest(req.Header, swarm.PeerID(n.self), path)
+		_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+		if err := req.Write(conn); err != nil {
+			return conn, 0
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(conn), req)
+		if err != nil {
+			return conn, 0
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		return conn, resp.StatusCode
+	}
+	var open []net.Conn
+	for i := range maxCallerConns {
+		conn, status := on(b, nil)
+		if status != http.StatusNotFound {
+			t.Fatalf("connection %d: status %d", i, status)
+		}
+		open = append(open, conn)
+	}
+	if _, status := on(b, nil); status != http.StatusForbidden {
+		t.Errorf("one too many: status %d", status)
+	}
+	if _, status := on(c, nil); status != http.StatusNotFound {
+		t.Errorf("another member: status %d", status)
+	}
+	if _, status := on(c, open[1]); status != http.StatusForbidden {
+		t.Errorf("another member on the same connection: status %d", status)
+	}
+	_ = open[0].Close()
+	eventually(t, "another is taken", func() bool { _, status := on(b, nil); return status == http.StatusNotFound })
 }
 
 // Who changes an answer on the way does not get its piece taken, and the peer is not blamed for it.

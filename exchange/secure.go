@@ -32,48 +32,42 @@ func (x *Exchange) tlsConfig(remote peer.ID) *tls.Config {
 // secured returns a listener of at most Config.MaxConns TLS connections, of members only. The handshake runs in the
 // connection's own goroutine.
 func (x *Exchange) secured(l net.Listener) net.Listener {
-	return &dataListener{Listener: l, x: x, slots: make(chan struct{}, x.cfg.MaxConns), closed: make(chan struct{})}
+	return &dataListener{Listener: l, x: x, door: newDoor(x.cfg.MaxConns)}
 }
 
 type dataListener struct {
 	net.Listener
-	x      *Exchange
-	slots  chan struct{}
-	once   sync.Once
-	closed chan struct{}
+	x    *Exchange
+	door *door
 }
 
 func (l *dataListener) Accept() (net.Conn, error) {
-	select {
-	case l.slots <- struct{}{}:
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-	c, err := l.Listener.Accept()
+	conn, err := l.Listener.Accept()
 	if err != nil {
-		<-l.slots
 		return nil, err
 	}
-	yieldTo(c)
-	return l.x.secureServer(&corkConn{Conn: c, free: func() { <-l.slots }}), nil
+	c := l.x.welcome(l.door, conn)
+	if c == nil {
+		return nil, net.ErrClosed
+	}
+	return l.x.secureServer(c), nil
 }
 
 func (l *dataListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
+	l.door.close()
 	return l.Listener.Close()
+}
+
+// welcome lets a connection in, as door.enter does.
+func (x *Exchange) welcome(d *door, conn net.Conn) *dataConn {
+	yieldTo(conn)
+	return d.enter(conn, &x.callers)
 }
 
 // corkConn gathers TLS records into writes of chunkSize while it is corked: a record is 16 KiB, and a system call
 // for each costs as much as the encryption.
 type corkConn struct {
 	net.Conn
-	once sync.Once
-	free func()          // gives its slot back
-	left func(*corkConn) // callers.leave
-
-	caller peer.ID // guarded by callers.mu, as is gone; "": not proven yet
-	gone   bool
-
 	mu   sync.Mutex
 	buf  []byte // nil while not corked
 	most int    // bytes gathered at a time
@@ -124,14 +118,6 @@ func (c *corkConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (c *corkConn) Close() error {
-	c.once.Do(func() {
-		c.left(c)
-		c.free()
-	})
-	return c.Conn.Close()
-}
-
 // client is the peer at the other end of a connection to the data port.
 type client struct {
 	conn *tls.Conn
@@ -142,13 +128,12 @@ type client struct {
 
 type clientKey struct{}
 
-// withClient keeps the connection where its requests find it.
+// withClient keeps the connection where its requests find it: a *client under TLS, a *dataConn in plaintext.
 func withClient(ctx context.Context, c net.Conn) context.Context {
-	conn, ok := c.(*tls.Conn)
-	if !ok {
-		return ctx
+	if conn, ok := c.(*tls.Conn); ok {
+		return context.WithValue(ctx, clientKey{}, &client{conn: conn})
 	}
-	return context.WithValue(ctx, clientKey{}, &client{conn: conn})
+	return context.WithValue(ctx, clientKey{}, c)
 }
 
 // clientOf returns the authenticated peer of a request and its connection.
