@@ -49,7 +49,7 @@ func (n *node) openAdmin() error {
 		return err
 	}
 	n.adminServer = admin.NewServer(admin.New(n.cfg.Admin.guard(token), n.adminRoutes()))
-	n.adminServer.ConnState = newAnswering(maxAdminConns).state
+	newAnswering(maxAdminConns).bound(n.adminServer)
 	n.adminServer.TLSConfig, err = loadTLS("admin", n.cfg.Admin.Cert, n.cfg.Admin.Key)
 	return err
 }

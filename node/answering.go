@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"crypto/tls"
 	"net"
 	"net/http"
@@ -14,8 +15,8 @@ const (
 )
 
 // answering are the connections of a port and its open tunnels: those on which a request is being answered, and those that
-// are quiet. When there are too many, a quiet one is closed for the one that comes: keeping a port's connections open keeps
-// nobody else out of it. Its methods may be called concurrently.
+// are quiet, also in the middle of a header. When there are too many, a quiet one is closed for the one that comes: keeping a
+// port's connections open, or half a request on each, keeps nobody else out of it. Its methods may be called concurrently.
 type answering struct {
 	most int
 
@@ -28,7 +29,26 @@ func newAnswering(most int) *answering {
 	return &answering{most: most, conns: make(map[net.Conn]bool), quiet: make(map[net.Conn]bool)}
 }
 
-// state is the server's ConnState.
+type connKey struct{}
+
+// bound has a server's connections counted: as answered from the end of a request's header on.
+func (a *answering) bound(s *http.Server) {
+	s.ConnState = func(c net.Conn, state http.ConnState) {
+		if state != http.StateActive { // which it is from the first byte on
+			a.state(c, state)
+		}
+	}
+	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) }
+	next := s.Handler
+	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c, ok := r.Context().Value(connKey{}).(net.Conn); ok {
+			a.state(c, http.StateActive)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// state notes a connection's state, as an http.Server tells it.
 func (a *answering) state(c net.Conn, s http.ConnState) {
 	if tooMany := a.note(c, s); tooMany != nil {
 		if t, ok := tooMany.(*tls.Conn); ok {

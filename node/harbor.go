@@ -30,7 +30,7 @@ func (n *node) openHarbor() error {
 	n.preheatServer = admin.NewServer(harbor.New(harbor.Config{
 		Auth: auth, Platforms: c.Platforms, DefaultRegistry: n.cfg.Mirror.DefaultRegistry, Registry: n.registryAt,
 	}, n.preheat, n.news))
-	n.preheatServer.ConnState = newAnswering(maxAdminConns).state
+	newAnswering(maxAdminConns).bound(n.preheatServer)
 	n.preheatServer.TLSConfig, err = loadTLS("preheat", c.Cert, c.Key)
 	return err
 }

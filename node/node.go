@@ -350,7 +350,7 @@ func (n *node) openFronts() error {
 		return err
 	}
 	n.mirrorServer = mirror.NewServer(n.withGateway(n.proxy))
-	n.mirrorServer.ConnState = n.answering.state
+	n.answering.bound(n.mirrorServer)
 	if err := n.openPreheat(); err != nil {
 		return err
 	}
