@@ -254,16 +254,21 @@ func (x *Exchange) acceptHeaders(s *session, a swarm.RequestPiece, resp *http.Re
 	if err := checkAttestation(att, a.Digest, size, a.Piece); err != nil {
 		return att, fault(swarm.FailedProtocol, "attestation: %w", err)
 	}
-	if s.distrusts(att.Attester) || x.isBanned(peer.ID(att.Attester)) {
+	if x.distrusts(s, att.Attester) || x.isBanned(peer.ID(att.Attester)) {
 		return att, fault(swarm.FailedDistrusted, "attested by %s", peer.ID(att.Attester))
 	}
 	return att, nil
 }
 
-func (s *session) distrusts(id swarm.PeerID) bool {
+func (x *Exchange) distrusts(s *session, id swarm.PeerID) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.distrusted[id]
+	distrusted, wary := s.distrusted[id], s.wary
+	s.mu.Unlock()
+	if distrusted || !wary || peer.ID(id) == x.self {
+		return distrusted
+	}
+	_, member := x.memberEvent(peer.ID(id))
+	return !member
 }
 
 // readPiece fills buf from the body, hashing as it comes, and compares with the attested hash. Bytes that lead to

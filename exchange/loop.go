@@ -92,7 +92,7 @@ func (x *Exchange) act(ctx context.Context, a swarm.Action) {
 	case swarm.Discard:
 		x.discard(a.Digest)
 	case swarm.Distrust:
-		x.distrust(a.Digest, a.Attester)
+		x.distrust(a)
 	case swarm.GiveUp:
 		x.giveUp(a)
 	case swarm.Quarantine:

@@ -57,6 +57,7 @@ type session struct {
 	originErr   error
 	refused     *RefusedError
 	distrusted  map[swarm.PeerID]bool
+	wary        bool          // attesters have to be members
 	suspects    []suspectWord // of a blob that proved wrong; at most maxSuspects
 
 	// Of a partial that nobody wants here (dormant.go).
@@ -148,11 +149,15 @@ func (x *Exchange) finish(s *session) {
 	})
 }
 
-// distrust has pieces refused that rest on an attester's word.
-func (x *Exchange) distrust(d digest.Digest, attester swarm.PeerID) {
-	if s := x.session(d); s != nil {
+// distrust has pieces refused that rest on an attester's word, or on strangers'.
+func (x *Exchange) distrust(a swarm.Distrust) {
+	if s := x.session(a.Digest); s != nil {
 		s.mu.Lock()
-		s.distrusted[attester] = true
+		if a.Strangers {
+			s.wary = true
+		} else {
+			s.distrusted[a.Attester] = true
+		}
 		s.mu.Unlock()
 	}
 }

@@ -232,6 +232,9 @@ func (h *host) act(a swarm.Action) {
 	case swarm.Discard:
 		h.discard(h.blob(a.Digest))
 	case swarm.Distrust:
+		if a.Strangers {
+			return // every host is a member
+		}
 		if h.distrust == nil {
 			h.distrust = map[distrusted]bool{}
 		}

@@ -273,6 +273,10 @@ func (h *host) recordAction(a swarm.Action) {
 	case swarm.Discard:
 		do("Discard").blob(a.Digest).end()
 	case swarm.Distrust:
+		if a.Strangers {
+			do("DistrustStrangers").blob(a.Digest).end()
+			return
+		}
 		h.peered(do("Distrust").blob(a.Digest), "peer", a.Attester).end()
 	case swarm.GiveUp:
 		do("GiveUp").blob(a.Digest).num("why", int64(a.Reason)).end()

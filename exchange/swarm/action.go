@@ -99,11 +99,12 @@ type (
 	Verify struct{ Digest digest.Digest }
 	// Discard drops all pieces of an incomplete blob: their proof has failed. The blob stays open for new ones.
 	Discard struct{ Digest digest.Digest }
-	// Distrust has the driver refuse pieces of a blob that rest on Attester's word: PieceFailed with
-	// FailedDistrusted, nothing stored. It lasts until the session ends.
+	// Distrust has the driver refuse pieces of a blob that rest on Attester's word or, of Strangers, on that of anybody who
+	// is no member known here: PieceFailed with FailedDistrusted, nothing stored. It lasts until the session ends.
 	Distrust struct {
-		Digest   digest.Digest
-		Attester PeerID
+		Digest    digest.Digest
+		Attester  PeerID
+		Strangers bool
 	}
 	// GiveUp ends a session: its readers fail with the reason, what is proven stays on disk.
 	GiveUp struct {

@@ -54,7 +54,7 @@ func (c *Core) convict(b *blob) {
 // verifyFailed handles a blob whose pieces all match what their attesters signed, and that is wrong all the same:
 // an attester lied or the origin is corrupt. Everything is dropped and fetched again from others. If the same hashes
 // come again, or others lie too, this node believes nobody and reads all of it itself: when that is wrong too, it is the
-// origin.
+// origin. From the first lie on only members are believed, though a stranger's word may have come from another zone.
 func (c *Core) verifyFailed(e VerifyFailed) {
 	b := c.blobs[e.Digest]
 	if b == nil || b.phase != verifying && !(b.unkept.on && b.phase == fetching) {
@@ -91,6 +91,7 @@ func (c *Core) verifyFailed(e VerifyFailed) {
 	} else {
 		c.greetAgain(b)
 	}
+	c.emit(Distrust{Digest: b.digest, Strangers: true}) // a key is made in no time, and a second lie is to cost no second blob
 	b.progressAt, b.renewAt, b.originDead = c.now, c.now, false
 	c.work(b)
 }

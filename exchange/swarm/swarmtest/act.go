@@ -49,7 +49,7 @@ func (nd *Node) act(a swarm.Action) {
 	case swarm.Discard:
 		nd.reset()
 	case swarm.Distrust:
-		nd.distrust[a.Attester] = true
+		nd.distrust[a.Attester] = true // none is a stranger's
 	case swarm.GiveUp:
 		nd.Ended = a.Reason
 	case swarm.Quarantine:

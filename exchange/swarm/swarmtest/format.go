@@ -39,6 +39,9 @@ func Describe(a swarm.Action) string {
 	case swarm.Discard:
 		return "discard"
 	case swarm.Distrust:
+		if a.Strangers {
+			return "distrust strangers"
+		}
 		return fmt.Sprintf("distrust %s", a.Attester)
 	case swarm.GiveUp:
 		return fmt.Sprintf("give up: %s", map[swarm.GiveUpReason]string{swarm.GaveUpOrigin: "origin", swarm.GaveUpCorrupt: "corrupt", swarm.GaveUpAbandoned: "abandoned", swarm.GaveUpStore: "store"}[a.Reason])
