@@ -17,6 +17,7 @@ type fluid struct {
 	flows []flow          // by the solver's index
 	paces []pace          // of the flows
 	early map[uint64]bool // stopped before they began, which slow start may delay
+	dead  []bool          // nodes that were killed
 	ends  []ending        // heap of the flows with a rate, by the end of their current part
 	cmds  *calendar[command]
 	order []int32 // scratch
@@ -112,6 +113,7 @@ func newFluid(t *topology, width swarm.Time) *fluid {
 		f.caps[l] /= 1 + float64(t.s.Network.Overhead)
 		f.links.setCap(int32(l), f.caps[l])
 	}
+	f.dead = make([]bool, n)
 	f.load = newLoads(t, len(f.caps))
 	return f
 }
@@ -239,6 +241,9 @@ func (f *fluid) do(c *command) {
 		return
 	}
 	fl := c.flow
+	if f.dead[fl.dst] || fl.src != atOrigin && f.dead[fl.src] {
+		return
+	}
 	fl.key, fl.began, fl.live = c.key, f.now, true
 	var links [maxPath]int32
 	i := f.links.add(f.path(links[:0], fl.src, fl.dst), fl.cap)
@@ -366,8 +371,9 @@ func (f *fluid) drop(i int32) {
 	f.links.remove(i)
 }
 
-// kill ends all flows from or to a node and returns them.
+// kill ends all flows from or to a node for good and returns them: what was to begin later does not.
 func (f *fluid) kill(node int32) []flow {
+	f.dead[node] = true
 	var hit []flow
 	for _, l := range []int32{f.up(node), f.down(node)} {
 		for len(f.links.links[l].flows) > 0 {
