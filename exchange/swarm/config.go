@@ -65,6 +65,9 @@ type Config struct {
 	ClaimTimeout time.Duration
 	// ClaimRetry is how long a denied unit is left to its holder before it is claimed again.
 	ClaimRetry time.Duration
+	// Handover is how long nobody claims units of the origin whose arbiter is gone: by then those that bring them in have told
+	// the next in rank, which would grant them again.
+	Handover time.Duration
 
 	// Discover bounds the search for providers before the origin is claimed. A seed brings in one stripe after Glimpse
 	// already: by then the own zone has answered.
@@ -137,6 +140,7 @@ func DefaultConfig() Config {
 		Done:             10 * time.Second,
 		ClaimTimeout:     3 * time.Second,
 		ClaimRetry:       time.Second,
+		Handover:         100 * time.Millisecond,
 		Discover:         400 * time.Millisecond,
 		Glimpse:          20 * time.Millisecond,
 		SeedSilence:      3 * time.Second,

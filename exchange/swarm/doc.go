@@ -44,8 +44,8 @@
 // relays of a large one; for a zone, three of its nodes, all drawn by the digest. An arbiter schedules nothing: it says
 // yes to the first who asks and no to the others, and names the holder. It is soft state: a lease ends by release, by
 // the loss of its holder or without renewal for Config.Lease; an arbiter that dies, is isolated or is silent is
-// replaced by the next in rank, and holders tell it what they hold. The same nodes answer Join with members of the
-// swarm.
+// replaced by the next in rank, and holders tell it what they hold before anybody asks it (Config.Handover). The same
+// nodes answer Join with members of the swarm.
 //
 // The seeds share the stripes of a blob by rendezvous hashing, each takes its own in order and then, from the end,
 // those of slower ones. Without a willing seed those that want the blob do the same. A node that sees no

@@ -368,6 +368,15 @@ func (c *Core) expireClaims(b *blob) {
 	b.pending = slices.DeleteFunc(b.pending, late)
 }
 
+// handOver leaves the next in rank time to hear who brings in what an arbiter of the origin that is gone had granted.
+func (c *Core) handOver(b *blob, gone PeerID) {
+	for u := range b.stripes {
+		if cl := &b.stripes[u]; cl.state != granted && c.arbiter(b, ScopeOrigin, uint32(u)) == gone {
+			*cl = claim{state: denied, at: c.now.Add(c.cfg.Handover)}
+		}
+	}
+}
+
 // renew tells the arbiters of all that this node is on.
 func (c *Core) renew(b *blob) {
 	if c.now < b.renewAt || b.unkept.on {

@@ -76,6 +76,7 @@ func (c *Core) loseMember(id PeerID) {
 	c.refuseAll(id)
 	c.keepRecord(c.members[i])
 	for _, b := range c.order {
+		c.handOver(b, id)
 		for k, l := range b.leases {
 			if l.holder == id {
 				c.dropLease(b, k)

@@ -440,6 +440,7 @@ func (c *Core) probe(b *blob, still time.Duration) {
 // ignore leaves a peer that does not answer out of the blob's rankings.
 func (c *Core) ignore(b *blob, id PeerID) {
 	if indexOf(b.silent, id) < 0 {
+		c.handOver(b, id)
 		b.silent = append(b.silent, id)
 	}
 	b.renewAt = c.now
