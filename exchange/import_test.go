@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/meshd-project/meshd/dht/hosttest"
 	"github.com/meshd-project/meshd/exchange/pace"
 )
@@ -30,12 +31,24 @@ func TestImporterIsTakenOver(t *testing.T) {
 	}
 }
 
+// simulated returns hosts on a simulated network, and one for their data ports; call it within a bubble, before the nodes
+// are started.
+func simulated(t *testing.T, n int) ([]host.Host, *hosttest.Ports) {
+	t.Helper()
+	hosts, quit := hosttest.New(t, n, 1000, time.Millisecond)
+	t.Cleanup(func() {
+		for _, h := range hosts {
+			_ = h.Close()
+		}
+		quit()
+	})
+	return hosts, hosttest.NewPorts()
+}
+
 func takenOver(t *testing.T, in int, dies bool, most float64, within time.Duration) {
 	data, d := content(24<<20, 50)
 	o := newOrigin(data)
-	hosts, quit := hosttest.New(t, 7, 1000, time.Millisecond)
-	t.Cleanup(quit) // when the nodes have ended
-	ports := hosttest.NewPorts()
+	hosts, ports := simulated(t, 7)
 	var all []*node
 	for i, h := range hosts {
 		c := nodeConfig{zone: "b", origin: newOrigin(), host: h, port: ports.Listen(fmt.Sprint("node", i))}

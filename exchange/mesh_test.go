@@ -195,7 +195,7 @@ type nodeConfig struct {
 
 	capacity int64 // of the store
 
-	host host.Host      // not nil: a simulated one, which the caller closes,
+	host host.Host      // not nil: a simulated one,
 	port *hosttest.Port // and its data port
 }
 

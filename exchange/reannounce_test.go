@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -34,16 +35,22 @@ func (g *heardGossip) heard(d digest.Digest) bool {
 
 // What a restarted node holds is known to the mesh seconds after it is back, and not told to nobody before.
 func TestRestartedHolderAnnouncesSoon(t *testing.T) {
-	data, d := content(1<<20, 9)
-	g := &heardGossip{}
-	a := startNode(t, nodeConfig{gossip: g, edit: func(c *Config) { c.Reannounce = time.Hour }})
-	if err := a.st.Put(d, "", data); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(firstQuiet + 2*firstLook)
-	if g.heard(d) {
-		t.Error("announced to nobody")
-	}
-	mesh(t, a, startNode(t, nodeConfig{}))
-	eventually(t, "the blob is announced", func() bool { return g.heard(d) })
+	synctest.Test(t, func(t *testing.T) {
+		data, d := content(1<<20, 9)
+		g := &heardGossip{}
+		hosts, ports := simulated(t, 2)
+		a := startNode(t, nodeConfig{host: hosts[0], port: ports.Listen("a"), gossip: g, edit: func(c *Config) { c.Reannounce = time.Hour }})
+		if err := a.st.Put(d, "", data); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if g.heard(d) {
+			t.Error("announced to nobody")
+		}
+		mesh(t, a, startNode(t, nodeConfig{host: hosts[1], port: ports.Listen("b")}))
+		time.Sleep(2*firstQuiet + firstLook)
+		if !g.heard(d) {
+			t.Error("not announced within seconds")
+		}
+	})
 }
