@@ -22,9 +22,10 @@
 //
 // # What it owns
 //
-// The data dir and the files named in config.go; the node's identity; the proxy's certificate authority (ca.go); the libp2p host, which is TCP, TLS and yamux
-// under the mesh key and nothing else; the way into the mesh (bootstrap.go) and back into it after a restart
-// (peersfile.go); which addresses are worth telling (addrs.go); the status and metrics that node/admin shows.
+// The data dir and the files named in config.go; the node's identity; the proxy's certificate authority (ca.go); the
+// libp2p host, which is TCP, TLS and yamux under the mesh key and nothing else; the way into the mesh (bootstrap.go) and
+// back into it after a restart (peersfile.go); which addresses are worth telling (addrs.go); the status and metrics that
+// node/admin shows.
 //
 // # The zone
 //
@@ -37,14 +38,14 @@
 //
 // # Admission
 //
-// Whoever has the mesh key is a member, unless the allow list or the operator's revocations say otherwise (node/trust, members.go). Without --mesh-key a node makes a key of its own and
-// listens on loopback only. The key encrypts the control connections (libp2p's private network), and the data port
+// Whoever has the mesh key is a member, unless the allow list or the operator's revocations say otherwise (node/trust,
+// members.go). Without --mesh-key a node makes a key of its own and listens on loopback only. The key encrypts the control connections (libp2p's private network), and the data port
 // serves only peers that have one. While it is rotated there are two (meshkey.go, privatenet.go): a node dials with the
 // first and accepts both, and moves what it has dialed to the first as its peers get that.
 //
 // # Concurrency
 //
-// start makes everything in one goroutine. run holds the parts in errgroups by the stage in which they stop; each
-// part's Run returns when its goroutines have ended. The fields of node do not change after start, but for the atomic
+// start makes everything in one goroutine (node.go). run holds the parts in errgroups by the stage in which they stop
+// (run.go); each part's Run returns when its goroutines have ended. The fields of node do not change after start, but for the atomic
 // ones.
 package node
