@@ -1,6 +1,9 @@
 package swarm
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 // A blob that was proven and could not be made durable goes on for its readers alone: nothing is asked of anybody until
 // the driver says that some of it is lost, and that is.
@@ -18,6 +21,9 @@ func TestUnkeptAfterVerify(t *testing.T) {
 	if !verify {
 		t.Fatal("the whole is not verified")
 	}
+	b, stripe := s.c.blobs[s.d], leaseKey{s: ScopeOrigin}
+	b.leases = make(leases)
+	s.c.setLease(b, stripe, lease{holder: s.c.cfg.Self, done: true, until: s.c.now.Add(time.Hour)})
 	for _, a := range append(s.step(Unkept{Digest: s.d, Size: size, Have: all, Suspect: true}), s.pass(s.c.cfg.Discover)...) {
 		switch a := a.(type) {
 		case GiveUp, RequestPiece, FetchOrigin, Verify, Announce:
@@ -32,6 +38,9 @@ func TestUnkeptAfterVerify(t *testing.T) {
 				}
 			}
 		}
+	}
+	if holder, done, ok := s.c.leaseOf(b, stripe, "p"); ok {
+		t.Errorf("a peer is to wait for %s, done: %v", holder, done)
 	}
 	refused := false
 	for _, a := range s.step(PieceRequested{From: "p", Digest: s.d, Piece: 1, Xfer: 7}) {

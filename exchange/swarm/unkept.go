@@ -54,6 +54,7 @@ func (c *Core) cannotKeep(e Unkept) {
 		return
 	case b.phase == verifying && e.Suspect:
 		b.phase, b.news = fetching, nil
+		c.disclaim(b)
 	case b.phase != fetching:
 		return
 	}
@@ -77,6 +78,15 @@ func (c *Core) cannotKeep(e Unkept) {
 	c.standBack(b)
 	c.slide(b)
 	c.work(b)
+}
+
+// disclaim drops the leases of this node that it keeps as an arbiter: what they brought is for nobody else.
+func (c *Core) disclaim(b *blob) {
+	for k, l := range b.leases {
+		if l.holder == c.cfg.Self {
+			c.dropLease(b, k)
+		}
+	}
 }
 
 // keepsLess has what was lost of what is on disk brought in again, as the readers come to it.
