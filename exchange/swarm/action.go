@@ -95,6 +95,13 @@ type (
 		Fetch  uint64
 	}
 
+	// Await says that another node reads a blob of unknown size out of the origin: it may take long, and is worth waiting for.
+	// It is repeated while an arbiter says so, every few seconds.
+	Await struct {
+		Digest digest.Digest
+		Reader PeerID
+	}
+
 	// Verify has the whole blob checked against its digest and kept. Answered by Verified or VerifyFailed.
 	Verify struct{ Digest digest.Digest }
 	// Discard drops all pieces of an incomplete blob: their proof has failed. The blob stays open for new ones.
@@ -133,6 +140,7 @@ func (ServePiece) action()    {}
 func (RefusePiece) action()   {}
 func (FetchOrigin) action()   {}
 func (StopOrigin) action()    {}
+func (Await) action()         {}
 func (Verify) action()        {}
 func (Discard) action()       {}
 func (Distrust) action()      {}

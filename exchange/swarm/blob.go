@@ -69,6 +69,7 @@ type blob struct {
 	silent    []PeerID // did not answer in time: no arbiter, no seed for this blob
 	coaxed    Time     // they were asked again at
 	refused   []PeerID // seeds that cannot fetch it
+	parted    []PeerID // said that they do not want it
 
 	// The swarm around it.
 	neighbours []*neighbour // ordered by id
@@ -85,6 +86,7 @@ type blob struct {
 	importing     []PieceIndex // pieces with a claim of ours to bring them into the zone, and some that had one
 	imports       imports
 	fetches       []*fetch
+	elsewhere     elsewhere
 	renewAt       Time
 	originDead    bool // it failed for good in this session
 	originUntil   Time // not before this
@@ -312,6 +314,7 @@ func (b *blob) firstMissing(r reader) (PieceIndex, bool) {
 func (b *blob) forgetPeer(id PeerID) {
 	b.asked = slices.DeleteFunc(b.asked, func(a asking) bool { return a.id == id })
 	b.silent = slices.DeleteFunc(b.silent, func(p PeerID) bool { return p == id })
+	b.parted = slices.DeleteFunc(b.parted, func(p PeerID) bool { return p == id })
 	b.refused = slices.DeleteFunc(b.refused, func(p PeerID) bool { return p == id })
 	for i := range b.stripes {
 		b.stripes[i].forget(id)

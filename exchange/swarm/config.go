@@ -78,8 +78,12 @@ type Config struct {
 	// process keeps its connections and says nothing. Who leaves the question unanswered for ClaimTimeout no longer
 	// counts for the blob.
 	Probe time.Duration
-	// LastResort is the time without progress after which a node goes to the origin without a lease.
+	// LastResort is the time without progress after which a node goes to the origin without a lease. For a blob of unknown
+	// size it asks then who reads it, and goes after as much again if nobody says so.
 	LastResort time.Duration
+	// Unsized is how long a node has patience with another that reads a blob of unknown size, which shows nothing before
+	// its end. Then it reads too, and a quarter of this later, if that has brought nothing, the next in rank.
+	Unsized time.Duration
 	// Reunion is how long a zone that was cut off leaves the origin, once that answers, to those outside: they come back
 	// too, and have what it lacks.
 	Reunion time.Duration
@@ -146,6 +150,7 @@ func DefaultConfig() Config {
 		SeedSilence:      3 * time.Second,
 		Probe:            3 * time.Second,
 		LastResort:       10 * time.Second,
+		Unsized:          30 * time.Minute,
 		Reunion:          5 * time.Second,
 		Stalled:          time.Minute,
 		Linger:           15 * time.Second,

@@ -273,6 +273,7 @@ func (c *Core) work(b *blob) {
 		c.seekNeighbours(b)
 		if b.opened {
 			c.yieldToKeepers(b)
+			c.stopBlind(b)
 			c.goAround(b) // what is free with it is asked for at once
 			c.pull(b)
 			if b.unkept.on {

@@ -52,6 +52,9 @@
 // progress asks its neighbours for a sign of life and leaves the silent ones out; the last resort is to go without a
 // lease.
 //
+// A blob whose size the origin does not tell has one when all of it has been read, by one node, and no piece before that.
+// That an arbiter names who holds the lease counts as progress for the others, for Config.Unsized; see unsized.go.
+//
 // Inside a zone a node asks the neighbour that is least busy for the rarest of the pieces that it has, ties by lot; the piece at
 // which a local reader is blocked goes first. All links are full when as many pieces come in everywhere as go out, so the
 // provider is chosen before the piece, as many pieces flow into a node as out of it, and only few requests wait

@@ -286,6 +286,7 @@ func (a *auditor) memory(b *blob) {
 	}
 	a.rule(len(b.asked) <= 2*members, "%d questions to %d members", len(b.asked), members)
 	a.rule(len(b.refused) <= members+units, "%d refused of %d members", len(b.refused), members)
+	a.rule(len(b.parted) <= members, "%d of %d members have parted", len(b.parted), members)
 	a.rule(len(b.silent) <= 3*members+units, "%d silent of %d members", len(b.silent), members)
 	a.rule(len(b.pending) <= 4*units, "%d claims wait, of %d units", len(b.pending), units)
 	a.rule(len(b.importing) <= 2*len(b.pieces), "%d imports of %d pieces", len(b.importing), len(b.pieces))

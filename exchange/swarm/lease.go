@@ -310,6 +310,9 @@ func (c *Core) judged(b *blob, from PeerID, v Verdict) {
 			if cl := b.claimOf(v.Scope, u); cl != nil && cl.state == pending && cl.node == from {
 				again := d.Done && !cl.complained && c.hopeless(d.Holder)
 				*cl = claim{state: denied, at: c.now.Add(c.cfg.ClaimRetry), node: d.Holder, complained: again}
+				if v.Scope == ScopeOrigin && !d.Done {
+					c.readElsewhere(b, d.Holder)
+				}
 				if again && b.want {
 					useless = append(useless, u)
 				}

@@ -94,7 +94,7 @@ func newWorld(t *rapid.T) *world {
 	w := &world{t: t, now: Time(time.Second)}
 	cfg := DefaultConfig()
 	cfg.Self, cfg.Zone, cfg.Seed = "me", "a", w.coin("seed", 3)
-	cfg.StripeBytes, cfg.RunBytes = 4<<20, 8<<20
+	cfg.StripeBytes, cfg.RunBytes, cfg.Unsized = 4<<20, 8<<20, 10*time.Second
 	cfg.Neighbours = 2 + w.pick("neighbours", 20)
 	cfg.Outstanding, cfg.Waiting, cfg.PerProvider = 1+w.pick("outstanding", 8), w.pick("waiting", 4), 1+w.pick("per provider", 3)
 	cfg.Imports = 1 + w.pick("imports", 6)

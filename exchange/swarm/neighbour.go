@@ -212,6 +212,7 @@ func (c *Core) helloed(b *blob, from PeerID, h Hello) {
 	}
 	b.active = c.now
 	c.heardFrom(b, from)
+	b.parted = slices.DeleteFunc(b.parted, func(p PeerID) bool { return p == from })
 	n.replied, n.heard, n.m.load = true, c.now, h.Load
 	n.wants = h.Want
 	b.answered(from)
@@ -250,6 +251,9 @@ func (c *Core) told(b *blob, from *member, h Have) {
 	if int(h.Load) < c.cfg.UploadSlots && from.mute == 0 {
 		from.backoff = 0
 	}
+	if b.size < 0 {
+		c.askSize(b, n)
+	}
 	if c.useless(from) || n.odd || b.alone {
 		return
 	}
@@ -283,6 +287,9 @@ func (c *Core) left(b *blob, from PeerID, full bool) {
 	c.dropNeighbour(b, from)
 	b.answered(from)
 	if !full {
+		if b.want && indexOf(b.parted, from) < 0 {
+			b.parted = append(b.parted, from)
+		}
 		b.joiners = slices.DeleteFunc(b.joiners, func(j joiner) bool { return j.ID == from })
 		b.dismiss(from)
 	}

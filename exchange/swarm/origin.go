@@ -13,6 +13,7 @@ type fetch struct {
 	bytes int64
 	at    Time // made, or its last piece came
 	ended bool // its last piece came
+	blind bool // it was made while the size was unknown, and has not been answered
 }
 
 // fromOrigin has this node do its part in bringing the blob out of the origin, if it has one.
@@ -25,7 +26,7 @@ func (c *Core) fromOrigin(b *blob) {
 		return
 	}
 	switch {
-	case !in && !b.unleased():
+	case !in && !b.unleased() && !c.takesOver(b):
 	case b.unkept.on:
 		c.unkeptFromOrigin(b)
 	case b.size < 0:
@@ -52,7 +53,7 @@ func (c *Core) fetchUnsized(b *blob, alone bool) {
 		bytes = c.cfg.RunBytes
 	}
 	f := c.newFetch(b, 0, 0)
-	f.bytes = bytes
+	f.bytes, f.blind = bytes, true
 	c.emit(FetchOrigin{Digest: b.digest, Fetch: f.id, Origin: b.origin, Bytes: bytes})
 }
 
@@ -237,6 +238,7 @@ func (c *Core) originSized(e OriginSized) {
 	if f == nil {
 		return
 	}
+	f.blind = false
 	if b.size >= 0 && b.size != e.Size {
 		c.contradicted(b)
 		return

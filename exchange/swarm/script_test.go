@@ -16,8 +16,8 @@ import (
 // TestScripts replays the stories in testdata and compares every action of every node. With -rewrite the files are
 // written anew: read the difference, and commit it only if you know what caused it.
 //
-// Commands: blob size=MiB [norange] [corrupt]; node zone=Z [seed] [bad] [liar] [boast] [mute] [slow=FACTOR]; want NODE...;
-// preheat NODE...; read NODE off=MiB; kill NODE; stop NODE; cut A B; heal A B; origin up|down; run for=DURATION; status.
+// Commands: blob size=MiB [norange] [nosize=SECONDS] [corrupt]; node zone=Z [seed] [bad] [liar] [boast] [mute] [slow=FACTOR]; want NODE...;
+// preheat NODE...; unsized NODE...; read NODE off=MiB; kill NODE; stop NODE; cut A B; heal A B; origin up|down; run for=DURATION; status.
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/stories", func(t *testing.T, path string) {
 		var s story
@@ -46,6 +46,10 @@ func (s *story) run(t *testing.T, d *datadriven.TestData) string {
 		s.net = swarmtest.New(int64(size) * mib)
 		s.net.Trace = &s.out
 		s.net.Origin.NoRange, s.net.Origin.Corrupt = d.HasArg("norange"), d.HasArg("corrupt")
+		var takes int
+		if d.MaybeScanArgs(t, "nosize", &takes) {
+			s.net.Origin.NoSize, s.net.Origin.Rate = true, float64(s.net.Size)/float64(takes)
+		}
 	case "node":
 		s.addNode(t, d)
 	case "run":
@@ -92,6 +96,8 @@ func (s *story) each(t *testing.T, d *datadriven.TestData, nd *swarmtest.Node) {
 	switch d.Cmd {
 	case "want":
 		nd.Want(s.net.Size)
+	case "unsized":
+		nd.Want(-1)
 	case "preheat":
 		nd.Preheat(s.net.Size)
 	case "read":

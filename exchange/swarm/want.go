@@ -54,8 +54,8 @@ func (c *Core) widenToAll(b *blob) {
 func (c *Core) begin(b *blob, size int64) {
 	b.want, b.phase = true, fetching
 	b.wantedAt, b.progressAt, b.lastRead, b.renewAt = c.now, c.now, c.now, c.now
-	b.refused, b.silent, b.asked, b.suspects = nil, nil, nil, nil
-	b.imports = imports{}
+	b.refused, b.silent, b.parted, b.asked, b.suspects = nil, nil, nil, nil, nil
+	b.imports, b.elsewhere = imports{}, elsewhere{}
 	b.originDead, b.originTries, b.originUntil, b.bypass, b.alone, b.repairs = false, 0, 0, false, false, 0
 	b.outage, b.metFar, b.begun = 0, false, b.have.Count() > 0
 	switch {
@@ -76,6 +76,7 @@ func (c *Core) sized(b *blob, size int64, from PeerID) {
 		return
 	}
 	b.setSize(size, from, c.cfg.StripeBytes, c.rng)
+	b.progressAt = c.now
 	c.open(b)
 	for _, n := range b.neighbours {
 		n.have, n.count = Bitmap{}, 0
@@ -353,8 +354,11 @@ func (c *Core) checkProgress(b *blob) {
 		return
 	}
 	if b.forsaken(c.now, c.cfg.Linger) {
-		c.giveUp(b, GaveUpAbandoned)
-		return
+		if !b.awaited() {
+			c.giveUp(b, GaveUpAbandoned)
+			return
+		}
+		b.relayed = true // it would all have been read for nothing
 	}
 	if len(b.fetches) > 0 || b.opening {
 		return
@@ -380,7 +384,7 @@ func (c *Core) checkProgress(b *blob) {
 		c.giveUp(b, GaveUpOrigin)
 		return
 	}
-	if still > c.cfg.LastResort+c.lastResortTurn(b) && c.now >= b.originUntil && !b.origin.Zero() {
+	if still > c.lastResort(b) && c.now >= b.originUntil && !b.origin.Zero() {
 		b.bypass = true
 		c.writeOff(b)
 	}
@@ -472,15 +476,29 @@ func (c *Core) heardFrom(b *blob, id PeerID) {
 	}
 }
 
+// lastResort is the time without progress after which this node goes to the origin without a lease.
+func (c *Core) lastResort(b *blob) time.Duration {
+	patience := c.cfg.LastResort + c.lastResortTurn(b)
+	if b.size < 0 {
+		patience += c.cfg.LastResort
+	}
+	return patience
+}
+
 // lastResortTurn staggers those that would all lose patience at once, by rank: the first to go serves the others.
 func (c *Core) lastResortTurn(b *blob) time.Duration {
+	return time.Duration(c.ahead(b)) * 500 * time.Millisecond
+}
+
+// ahead counts the neighbours that want the blob and rank before this node, but for one that is said to read it.
+func (c *Core) ahead(b *blob) int {
 	before := 0
 	for _, n := range b.neighbours {
-		if n.wants && mix(b.key^n.m.key) > mix(b.key^c.me.key) {
+		if n.wants && n.m.ID != b.elsewhere.by && mix(b.key^n.m.key) > mix(b.key^c.me.key) {
 			before++
 		}
 	}
-	return time.Duration(before) * 500 * time.Millisecond
+	return before
 }
 
 // offered reports whether some neighbour has a piece that is missing here.

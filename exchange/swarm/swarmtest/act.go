@@ -51,7 +51,7 @@ func (nd *Node) act(a swarm.Action) {
 	case swarm.Distrust:
 		nd.distrust[a.Attester] = true // none is a stranger's
 	case swarm.GiveUp:
-		nd.Ended = a.Reason
+		nd.Ended, nd.EndedAt = a.Reason, nd.net.now
 	case swarm.Quarantine:
 		nd.Shunned = append(nd.Shunned, a.Peer)
 	}
@@ -197,22 +197,54 @@ func (nd *Node) fetch(a swarm.FetchOrigin) {
 		n.after(n.Far, func() { nd.step(swarm.OriginFailed{Digest: a.Digest, Fetch: a.Fetch, Kind: o.Fail}) })
 		return
 	}
-	if o.NoRange && a.First > 0 {
+	noRange := o.NoRange || o.NoSize
+	if noRange && a.First > 0 {
 		n.after(n.Far, func() {
 			nd.step(swarm.OriginFailed{Digest: a.Digest, Fetch: a.Fetch, Kind: swarm.OriginNoRange})
 		})
 		return
 	}
 	last := min(int(a.First)+int(a.Count), l.Pieces())
-	if a.Count == 0 || o.NoRange {
+	if a.Count == 0 || noRange {
 		last = l.Pieces()
 	}
-	if a.Bytes > 0 && !o.NoRange {
+	if a.Bytes > 0 && !noRange {
 		last = min(last, int(a.Bytes/l.PieceSize))
 	}
+	if o.NoSize {
+		n.after(n.Far, func() { nd.spool(a, n.Size) })
+		return
+	}
 	n.after(n.Far, func() {
-		nd.step(swarm.OriginSized{Digest: a.Digest, Fetch: a.Fetch, Size: n.Size, Ranges: !o.NoRange})
+		nd.step(swarm.OriginSized{Digest: a.Digest, Fetch: a.Fetch, Size: n.Size, Ranges: !noRange})
 		n.after(0, func() { nd.read(a, int(a.First), last) })
+	})
+}
+
+// spool reads all of a blob of unknown size before it says anything of it: left bytes are still to come.
+func (nd *Node) spool(a swarm.FetchOrigin, left int64) {
+	n := nd.net
+	if nd.Hoard || nd.Dead || nd.Stopped || nd.stopped[a.Fetch] {
+		return
+	}
+	if n.Origin.Hangs {
+		n.after(30*time.Second, func() {
+			if !nd.stopped[a.Fetch] {
+				nd.step(swarm.OriginFailed{Digest: a.Digest, Fetch: a.Fetch, Kind: swarm.OriginUnreachable})
+			}
+		})
+		return
+	}
+	if left == 0 {
+		nd.step(swarm.OriginSized{Digest: a.Digest, Fetch: a.Fetch, Size: n.Size})
+		n.after(0, func() { nd.read(a, 0, swarm.LayoutOf(n.Size).Pieces()) })
+		return
+	}
+	size := min(left, 1<<20)
+	n.after(time.Duration(float64(size)/n.Origin.Rate*float64(time.Second)), func() {
+		n.Origin.Sent += size
+		nd.FromOrigin += size
+		nd.spool(a, left-size)
 	})
 }
 
@@ -227,12 +259,16 @@ func (nd *Node) read(a swarm.FetchOrigin, i, last int) {
 	if nd.Thin > 0 {
 		rate = nd.Thin
 	}
-	n.after(time.Duration(float64(size)/rate*float64(time.Second)), func() {
+	took, sent := time.Duration(float64(size)/rate*float64(time.Second)), size
+	if n.Origin.NoSize { // it is here already
+		took, sent = 0, 0
+	}
+	n.after(took, func() {
 		if nd.Dead || nd.stopped[a.Fetch] {
 			return
 		}
-		n.Origin.Sent += size
-		nd.FromOrigin += size
+		n.Origin.Sent += sent
+		nd.FromOrigin += sent
 		liar := swarm.PeerID("")
 		if n.Origin.Corrupt || nd.Liar {
 			liar = nd.ID

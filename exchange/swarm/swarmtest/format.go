@@ -34,6 +34,8 @@ func Describe(a swarm.Action) string {
 		return fmt.Sprintf("fetch #%d from the origin: %s%s", a.Fetch, what, flag(a.Bytes > 0, fmt.Sprintf(", %d bytes", a.Bytes)))
 	case swarm.StopOrigin:
 		return fmt.Sprintf("stop fetch #%d", a.Fetch)
+	case swarm.Await:
+		return fmt.Sprintf("await what %s reads", a.Reader)
 	case swarm.Verify:
 		return "verify"
 	case swarm.Discard:

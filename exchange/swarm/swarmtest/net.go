@@ -37,6 +37,8 @@ type Net struct {
 type Origin struct {
 	Rate    float64 // bytes per second of one request
 	NoRange bool
+	NoSize  bool                         // it does not tell the size, and ignores ranges
+	Hangs   bool                         // with NoSize: nothing comes, and after 30 s a reader gives it up
 	Corrupt bool                         // its bytes do not match the digest
 	Fail    swarm.OriginErrorKind        // if set, what it answers
 	FailFor func(node swarm.PeerID) bool // whom it fails; nil: everybody
@@ -45,21 +47,23 @@ type Origin struct {
 
 // Node is one core and its store.
 type Node struct {
-	ID    swarm.PeerID
-	Zone  string
-	Seed  bool
-	Core  *swarm.Core
-	Liar  bool // signs hashes of wrong bytes as its own reading of the origin
-	Lie   byte // which wrong bytes a Liar signs for: those of the same Lie sign the same
-	Bad   bool // serves bytes that do not match
-	Boast bool // says that it has all
-	Mute  bool // accepts requests and sends nothing
-	Usurp bool // says that it has all, keeps every unit for itself as arbiter, and gives nothing
-	Slow  float64
-	Drip  float64    // bytes per second: says all that a usurper says, and gives every piece, each this slowly; 0: does not
-	Thin  float64    // bytes per second of an origin request of its; 0: as Origin says
-	Done  swarm.Time // 0: not done
-	Ended swarm.GiveUpReason
+	ID      swarm.PeerID
+	Zone    string
+	Seed    bool
+	Core    *swarm.Core
+	Liar    bool // signs hashes of wrong bytes as its own reading of the origin
+	Lie     byte // which wrong bytes a Liar signs for: those of the same Lie sign the same
+	Bad     bool // serves bytes that do not match
+	Boast   bool // says that it has all
+	Mute    bool // accepts requests and sends nothing
+	Usurp   bool // says that it has all, keeps every unit for itself as arbiter, and gives nothing
+	Hoard   bool // what it reads of the origin never comes to its end, and it says nothing
+	Slow    float64
+	Drip    float64    // bytes per second: says all that a usurper says, and gives every piece, each this slowly; 0: does not
+	Thin    float64    // bytes per second of an origin request of its; 0: as Origin says
+	Done    swarm.Time // 0: not done
+	Ended   swarm.GiveUpReason
+	EndedAt swarm.Time
 
 	Dead, Stopped bool
 	FromOrigin    int64
