@@ -61,7 +61,8 @@ type Config struct {
 	StreamBytes int64
 	// Limits are the rates of the node; others may use them too. Default: none.
 	Limits *pace.Limits
-	// OpenTimeout bounds an Open whose context has no earlier end. Default 30 s.
+	// OpenTimeout bounds an Open whose context has no earlier end: the time without a sign that bytes will come. For a blob
+	// of unknown size such a sign is each byte that this node or another reads of it. Default 30 s.
 	OpenTimeout time.Duration
 	// IdleTimeout closes control streams without traffic. Default 2 min.
 	IdleTimeout time.Duration
@@ -154,6 +155,8 @@ type OriginBody struct {
 	Size   int64 // of the whole blob in bytes; -1 if the origin does not tell
 	Offset int64 // of the first byte of the body
 	Ranged bool  // a range was asked for and honoured
+
+	spooled bool
 }
 
 // Providers finds and names holders of blobs beyond the nodes that gossip reaches.

@@ -87,6 +87,8 @@ func (x *Exchange) act(ctx context.Context, a swarm.Action) {
 		x.fetchOrigin(ctx, a)
 	case swarm.StopOrigin:
 		x.stopOrigin(a.Fetch)
+	case swarm.Await:
+		x.await(a)
 	case swarm.Verify:
 		x.verify(ctx, a.Digest)
 	case swarm.Discard:

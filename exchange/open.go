@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/meshd-project/meshd/exchange/store"
 	"github.com/meshd-project/meshd/exchange/swarm"
@@ -71,19 +72,20 @@ type Handle struct {
 }
 
 // Open finds a blob on disk, joins the fetch that is under way, or begins one. It returns once the size is known
-// and bytes can be expected: some have come, or the origin has answered; a blob of one piece is there by then.
-// Otherwise it fails as the fetch does, with ErrBusy if too many wait, or with ctx, which does not stop the fetch. A private blob has to have a sha256
+// and bytes can be expected: some have come, or the origin has answered; a blob of one piece is there by then. One whose
+// length the origin does not tell may take as long as some node takes to read it.
+// Otherwise it fails as the fetch does, with ErrBusy if too many wait, with ErrNoProvider after Config.OpenTimeout, or with
+// ctx, which does not stop the fetch. A private blob has to have a sha256
 // digest (store.ErrUnsupported). The name of a private blob is no digest that a caller may ask for, and that of a file only
 // one that says so: names that clients bring never open them.
 func (x *Exchange) Open(ctx context.Context, w Want) (*Handle, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, x.cfg.OpenTimeout, fmt.Errorf("%w in %v", ErrNoProvider, x.cfg.OpenTimeout))
-	defer cancel()
+	began := time.Now()
 	for again := true; ; again = false {
 		h, err := x.enter(w)
 		if err != nil || h.s == nil {
 			return h, err
 		}
-		if err = h.await(ctx); err == nil {
+		if err = h.await(ctx, began); err == nil {
 			return h, nil
 		}
 		_ = h.Close()
@@ -234,9 +236,12 @@ func (x *Exchange) dropUnused(s *session) {
 	}
 }
 
-// await returns once the blob's size is known and bytes can be expected.
-func (h *Handle) await(ctx context.Context) error {
-	s := h.s
+// await returns once the blob's size is known and bytes can be expected. It gives up after Config.OpenTimeout, counted from
+// began or from the last sign of bytes to come.
+func (h *Handle) await(ctx context.Context, began time.Time) error {
+	s, most := h.s, h.x.cfg.OpenTimeout
+	patience := time.NewTimer(time.Until(began.Add(most)))
+	defer patience.Stop()
 	for {
 		s.mu.Lock()
 		ready := s.phase == filling && (s.layout.Pieces() > 1 || s.unkept.on) && (s.flowing || h.begun()) || s.phase == verified
@@ -251,6 +256,12 @@ func (h *Handle) await(ctx context.Context) error {
 		}
 		select {
 		case <-changed:
+		case <-patience.C:
+			left := time.Until(s.lastSign().Add(most))
+			if left <= 0 {
+				return fmt.Errorf("%w in %v", ErrNoProvider, most)
+			}
+			patience.Reset(left)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

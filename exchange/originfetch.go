@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -21,8 +20,6 @@ import (
 // Bounds of reading the origin.
 const (
 	openWait = 30 * time.Second // for the core and the store to take a size that the origin told
-	maxSpool = 64 << 30         // bytes of a blob of unknown size
-
 	// storeWorkers hash and write the pieces of one fetch at a time: both take longer than reading them.
 	storeWorkers = 2
 )
@@ -151,7 +148,7 @@ func (x *Exchange) readOrigin(ctx context.Context, s *session, a swarm.FetchOrig
 	}
 	body.ReadCloser = closeOnce(body.ReadCloser)
 	if body.Size < 0 {
-		if body, err = x.spool(ctx, s, body); err != nil {
+		if body, err = x.spool(ctx, s, a, body); err != nil {
 			return err
 		}
 	}
@@ -319,7 +316,14 @@ func (x *Exchange) readPieces(ctx context.Context, s *session, body OriginBody, 
 	return nil
 }
 
-func (x *Exchange) readOriginPiece(ctx context.Context, s *session, body io.Reader, buf []byte) error {
+// readOriginPiece reads one piece. What was spooled has been counted and let through already.
+func (x *Exchange) readOriginPiece(ctx context.Context, s *session, body OriginBody, buf []byte) error {
+	if body.spooled {
+		if _, err := io.ReadFull(body, buf); err != nil {
+			return &storeError{fmt.Errorf("spool: %w", err)}
+		}
+		return ctx.Err()
+	}
 	for got := 0; got < len(buf); {
 		n, _, err := pace.Read(ctx, s.rank(), body, buf[got:], x.cfg.Limits.Origin, x.cfg.Limits.Download)
 		x.accounts.in.origin.Add(int64(n))
@@ -391,58 +395,6 @@ func (x *Exchange) tellPassed(s *session, a swarm.FetchOrigin, i swarm.PieceInde
 	if passed {
 		x.post(swarm.OriginPiece{Digest: a.Digest, Fetch: a.Fetch, Piece: i, Hash: hash})
 	}
-}
-
-// spool takes a body of unknown size to its end into an unlinked file, which then has one. Such origins are rare;
-// the price is that no byte flows before the last has come.
-func (x *Exchange) spool(ctx context.Context, s *session, body OriginBody) (OriginBody, error) {
-	defer body.Close()
-	stop := context.AfterFunc(ctx, func() { _ = body.Close() })
-	defer stop()
-	if body.Offset != 0 {
-		return body, &originError{swarm.OriginInvalid, "range of a blob of unknown size"}
-	}
-	f, err := os.CreateTemp(x.cfg.SpoolDir, "meshd-spool-")
-	if err != nil {
-		return body, &storeError{err}
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		_ = f.Close()
-		return body, &storeError{err}
-	}
-	n, err := copySpool(f, body)
-	if err == nil && n >= maxSpool {
-		err = &originError{swarm.OriginInvalid, "blob of unknown size does not end"}
-	}
-	if err == nil {
-		_, err = f.Seek(0, io.SeekStart)
-	}
-	if err != nil {
-		_ = f.Close()
-		return body, err
-	}
-	return OriginBody{ReadCloser: closeOnce(f), Size: n}, nil
-}
-
-// copySpool copies up to maxSpool bytes and tells failures of the file from those of the origin.
-func copySpool(f *os.File, body io.Reader) (int64, error) {
-	w := &spoolWriter{f: f}
-	n, err := io.CopyBuffer(w, io.LimitReader(body, maxSpool), make([]byte, chunkSize))
-	if w.err != nil {
-		return n, &storeError{fmt.Errorf("spool: %w", w.err)}
-	}
-	return n, err
-}
-
-type spoolWriter struct {
-	f   *os.File
-	err error
-}
-
-func (w *spoolWriter) Write(p []byte) (int, error) {
-	n, err := w.f.Write(p)
-	w.err = err
-	return n, err
 }
 
 // closeOnce lets a body be closed by whoever is first.

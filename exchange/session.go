@@ -43,6 +43,7 @@ type session struct {
 	resets   int           // Discards that the store has yet to follow: no piece is written meanwhile
 	doubted  bool          // the whole was wrong once: see readable
 	flowing  bool          // bytes came, or the origin says that they will
+	sign     time.Time     // the last that they will, while the size is unknown
 	changed  chan struct{} // closed at the next change
 	refs     int           // handles, uploads under way, and the session itself until it ended
 	class    swarm.Class

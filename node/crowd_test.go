@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -30,17 +31,23 @@ var crowdSize = flag.Int("nodes", 24, "nodes in the test of a flash crowd")
 
 // memOrigin is a registry in memory that counts what it sends.
 type memOrigin struct {
-	data []byte
-	sent atomic.Int64
+	data    []byte
+	sent    atomic.Int64
+	rate    int64 // bytes a second of one answer; 0: 100 MiB/s
+	unsized bool  // it tells no length, and knows no ranges
 }
 
 func (o *memOrigin) Blob(_ context.Context, _ swarm.OriginRef, _ string, _ digest.Digest, off, n int64) (exchange.OriginBody, error) {
-	ranged := n >= 0
+	ranged := n >= 0 && !o.unsized
 	if !ranged {
 		off, n = 0, int64(len(o.data))
 	}
 	part := o.data[off:min(off+n, int64(len(o.data)))]
-	return exchange.OriginBody{ReadCloser: &memBody{bytes.NewReader(part), o}, Size: int64(len(o.data)), Offset: off, Ranged: ranged}, nil
+	size := int64(len(o.data))
+	if o.unsized {
+		size = -1
+	}
+	return exchange.OriginBody{ReadCloser: &memBody{bytes.NewReader(part), o}, Size: size, Offset: off, Ranged: ranged}, nil
 }
 
 func (o *memOrigin) Listed(string) bool { return true }
@@ -57,7 +64,7 @@ type memBody struct {
 func (b *memBody) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p[:min(len(p), 64<<10)])
 	b.o.sent.Add(int64(n))
-	time.Sleep(time.Duration(n) * time.Second / (100 << 20)) // 100 MiB/s
+	time.Sleep(time.Duration(int64(n) * int64(time.Second) / cmp.Or(b.o.rate, 100<<20)))
 	return n, err
 }
 

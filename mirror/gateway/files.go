@@ -27,7 +27,8 @@ type Files interface {
 // File is one version of a file.
 type File interface {
 	Info() Info
-	// Open begins to bring in n bytes from off; n < 0 is to the end. It returns when bytes can be expected.
+	// Open begins to bring in n bytes from off; n < 0 is to the end. It returns when bytes can be expected. Of a file of unknown
+	// length that may be late; it gives up by itself when nobody seems to read it.
 	Open(ctx context.Context, off, n int64) (Content, error)
 }
 

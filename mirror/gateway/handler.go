@@ -29,7 +29,8 @@ const (
 type Config struct {
 	// MaxRequests bounds the requests that are answered at once. Default 64.
 	MaxRequests int
-	// OpenTimeout bounds the wait for the first byte. Default 60 s: an origin may be slow.
+	// OpenTimeout bounds the wait for the first byte of a file of known length, and for what the origin says of any. Default
+	// 60 s: an origin may be slow.
 	OpenTimeout time.Duration
 	// WriteTimeout bounds how long a client may take for a MiB. Default 60 s.
 	WriteTimeout time.Duration
@@ -188,6 +189,9 @@ func (h *Handler) send(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	off, n := int64(0), int64(-1)
 	if s.part && s.off+s.n < info.Size { // the rest of a file is wanted as a whole: it is proven at its end
 		off, n = s.off, s.n
+	}
+	if info.Size < 0 { // its first byte may come after its last has been read somewhere: File bounds that by what it sees
+		ctx = r.Context()
 	}
 	c, err := f.Open(ctx, off, n)
 	if err != nil {
