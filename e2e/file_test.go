@@ -13,7 +13,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -29,11 +31,14 @@ type fileServer struct {
 	sent atomic.Int64  // bytes of bodies of GETs
 	rate atomic.Int64  // bytes a second for each answer; 0: no limit
 	line *rate.Limiter // for all answers together; nil: no limit
+
+	half    sync.Once
+	halfway chan struct{} // closed when half of a /chunked/… file has gone
 }
 
 func startFileServer(t testing.TB, n network, size int) *fileServer {
 	t.Helper()
-	s := &fileServer{data: make([]byte, size)}
+	s := &fileServer{data: make([]byte, size), halfway: make(chan struct{})}
 	_, _ = rand.NewChaCha8([32]byte{byte(size)}).Read(s.data)
 	l, err := net.Listen("tcp", n.host(210)+":8080")
 	must(t, err)
@@ -83,7 +88,7 @@ func (s *fileServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("ETag", `"c"`)
 		w.(http.Flusher).Flush()
 		if r.Method == http.MethodGet {
-			cw.Write(s.data) //nolint:errcheck // the client has gone
+			cw.chunks()
 		}
 		return
 	}
@@ -105,6 +110,20 @@ func (w *countedWriter) Write(p []byte) (int, error) {
 	n, err := w.ResponseWriter.Write(p)
 	w.s.sent.Add(int64(n))
 	return n, err
+}
+
+// chunks writes the file as one that is made while it is sent.
+func (w *countedWriter) chunks() {
+	sent := 0
+	for part := range slices.Chunk(w.s.data, 64<<10) {
+		if sent += len(part); sent > len(w.s.data)/2 {
+			w.s.half.Do(func() { close(w.s.halfway) })
+		}
+		if _, err := w.Write(part); err != nil {
+			return // the client has gone
+		}
+		w.ResponseWriter.(http.Flusher).Flush()
+	}
 }
 
 // copies runs f and returns how many copies of the file the server sent for it.
@@ -188,6 +207,35 @@ func TestGetThroughMesh(t *testing.T) {
 		if bytes.Contains([]byte(n.output()), []byte("X-Token")) || strings.Contains(n.output(), "secret\"") {
 			t.Errorf("%s logs the header", n.name)
 		}
+	}
+}
+
+// A file of which its server tells no length, and which takes longer to come than anybody waits for one who does nothing: who
+// asks at once and who asks while it is being read gets it of one reading, a seed's or a host's own.
+func TestGetWithoutLength(t *testing.T) {
+	long(t)
+	m, s := filesMesh(t, 8*mib, nodeSpec{"east", true}, nodeSpec{"east", false}, nodeSpec{"west", false}, nodeSpec{"west", false})
+	const takes = 13 * time.Second
+	s.rate.Store(int64(len(s.data)) / int64(takes/time.Second))
+	n := s.copies(func() {
+		var gets []func() error
+		for i, n := range m.nodes[1:] {
+			get := func() error { return n.mustGet(t, s, "/chunked/by-a-seed") }
+			late := func() error {
+				select {
+				case <-s.halfway:
+				case <-time.After(clientTimeout):
+				}
+				return get()
+			}
+			gets = append(gets, []func() error{get, late}[i%2], func() error {
+				return n.mustGet(t, s, "/chunked/by-a-host", "-H", "X-Token: secret")
+			})
+		}
+		atOnce(t, gets...)
+	})
+	if n < 2 || n > 2*maxCopies {
+		t.Errorf("%.4f copies left the origin of two files, want 1.0000 of each", n)
 	}
 }
 

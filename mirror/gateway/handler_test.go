@@ -25,6 +25,8 @@ type one struct {
 	cut  int   // > 0: readers break after so many bytes
 	asks []Ask
 	offs []int64
+
+	hurried bool // Open was given an end
 }
 
 func (o *one) Stat(ctx context.Context, a Ask) (File, error) {
@@ -38,7 +40,8 @@ func (o *one) Stat(ctx context.Context, a Ask) (File, error) {
 
 func (o *one) Info() Info { return o.info }
 
-func (o *one) Open(_ context.Context, off, n int64) (Content, error) {
+func (o *one) Open(ctx context.Context, off, n int64) (Content, error) {
+	_, o.hurried = ctx.Deadline()
 	o.offs = append(o.offs, off, n)
 	return o, nil
 }
@@ -156,6 +159,20 @@ func TestAnswers(t *testing.T) {
 				t.Error("the failure is told")
 			}
 		})
+	}
+}
+
+// A file of unknown length is waited for until its Open gives up: all of it may have to be read first.
+func TestWaitForLength(t *testing.T) {
+	for _, size := range []int64{100, -1} {
+		o := newOne()
+		o.info.Size = size
+		if resp, body, err := do(t, New(Config{}, o), "GET", target); err != nil || resp.StatusCode != 200 || body != string(o.data) {
+			t.Errorf("length %d: %v, %q, %v", size, resp, body, err)
+		}
+		if o.hurried != (size >= 0) {
+			t.Errorf("length %d: the wait has an end: %v", size, o.hurried)
+		}
 	}
 }
 
