@@ -9,7 +9,9 @@ import (
 // is neither imported nor fetched, so a blob that only such nodes hold would come no faster than they let it. The driver
 // says which request drips (PieceDrips). Its piece is asked of another, or of the origin if nobody else has it, and
 // once somebody has shown that this node can be served quickly, what the slow one says it has does not count for a
-// while. Where nobody shows that, the narrow link may be this node's own, or there is nobody else: it is waited for.
+// while. Where nobody shows that, the narrow link may be this node's own, or there is nobody else: it is waited for. So is
+// one of another zone until others of that zone are quick: the pipe between the zones may be thin, and each byte
+// crosses it once, however long that takes.
 
 // briskly is how many times faster than Config.DripRate a piece has to come to show that others can do better.
 const briskly = 8
@@ -43,7 +45,7 @@ func (c *Core) goAround(b *blob) {
 		case !f.dripping() || b.flightOf(f.piece, f.to) < 0:
 		case c.outdone(b, f):
 			c.penalise(f.to.ID, FailedDrip)
-		default:
+		case f.to.Zone == c.cfg.Zone:
 			c.askAround(b, f)
 		}
 	}
@@ -52,24 +54,19 @@ func (c *Core) goAround(b *blob) {
 func (f flight) dripping() bool { return f.drips != 0 }
 
 // outdone reports whether a piece has come quickly since a request was made that drips: from the origin or from another peer,
-// one of the same zone if that is not ours, for the pipe to another zone may be what is slow.
+// of one of another zone only from there.
 func (c *Core) outdone(b *blob, f flight) bool {
-	if b.originBrisk > f.at {
-		return true
-	}
-	for _, n := range b.neighbours {
-		if n.m != f.to && n.m.brisk > f.at && (f.to.Zone == c.cfg.Zone || n.m.Zone == f.to.Zone) {
-			return true
-		}
-	}
-	return false
+	near := f.to.Zone == c.cfg.Zone
+	return near && b.originBrisk > f.at || slices.ContainsFunc(b.neighbours, func(n *neighbour) bool {
+		return n.m != f.to && n.m.brisk > f.at && (near || n.m.Zone == f.to.Zone)
+	})
 }
 
 // maxAround bounds the pieces of a blob that are asked of a third because they drip. Little is lost of what dripped, unless the
 // narrow link is our own.
 func (b *blob) maxAround() int { return 4 + len(b.pieces)/50 }
 
-// askAround asks another for a piece whose request drips: a node of the zone, else one of another zone, else the origin. If
+// askAround asks another for a piece whose request to a node of the zone drips: a node of the zone, else one of another zone, else the origin. If
 // that drips too it is given up for the next: the first goes on, as perhaps the only one that ends. One piece at a time shows
 // what is to be known, and outside the zone one node does: the others have it of that one.
 func (c *Core) askAround(b *blob, f flight) {
