@@ -1,6 +1,7 @@
 package get
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -197,7 +198,8 @@ func answerOf(resp *http.Response) (*Answer, error) {
 		return nil, &Error{Code: ExitChanged, Err: errors.New("the file has changed"), again: pause}
 	}
 	after, _ := time.ParseDuration(resp.Header.Get("Retry-After") + "s")
-	return nil, ofCode(code, after, errors.New(strings.TrimSpace(strings.TrimPrefix(string(text), "meshd: "))))
+	why := strings.TrimSpace(strings.TrimPrefix(string(text), "meshd: "))
+	return nil, ofCode(code, after, errors.New(cmp.Or(why, statusText(resp))))
 }
 
 // cut gives the errors of a connection to the node their meaning: it can be asked again.
