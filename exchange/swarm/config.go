@@ -103,8 +103,9 @@ type Config struct {
 	// HurryFloor is the same for a piece at which a local reader waits: it is asked of another provider after four times what
 	// pieces of the zone take, or after this.
 	HurryFloor time.Duration
-	// DripRate is the rate, in bytes a second, below which the bytes of a piece drip if that lasts for DripTime: then the piece is
-	// asked of another. The uplink of a site with 1 Mbit/s gives twice as much. See drip.go.
+	// DripRate is the rate, in bytes a second, below which the bytes of a piece drip if that lasts for DripTime: then the piece of
+	// a node of the own zone is asked of another, and one of another zone is judged by what others of that zone give. The uplink
+	// of a site with 1 Mbit/s gives twice as much. See drip.go.
 	DripRate int64
 	DripTime time.Duration
 	// OriginRetries is how often a failing origin is asked again before it counts as dead, OriginBackoff the
