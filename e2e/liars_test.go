@@ -155,7 +155,7 @@ func (m *liarMesh) pullAll(t *testing.T, again *atomic.Int64) {
 	atOnce(t, pulls...)
 }
 
-// pullPatiently tries again what broke off or failed, but never what ended cleanly and wrong.
+// pullPatiently tries again what broke off or failed, with docker's pauses, but never what ended cleanly and wrong.
 func (n *node) pullPatiently(t *testing.T, b blob, again *atomic.Int64) error {
 	ctx, cancel := context.WithTimeout(context.Background(), clientTimeout)
 	defer cancel()
@@ -169,6 +169,10 @@ func (n *node) pullPatiently(t *testing.T, b blob, again *atomic.Int64) error {
 		}
 		t.Logf("%s, try %d: %v", n.name, try, err)
 		again.Add(1)
+		select {
+		case <-time.After(time.Duration(try) * 5 * time.Second):
+		case <-ctx.Done():
+		}
 	}
 }
 
