@@ -245,7 +245,7 @@ func (r *chaosRun) report() {
 
 // showLogs shows the end of each node's log.
 func (r *chaosRun) showLogs() {
-	if dir := os.Getenv("MESHD_CHAOS_LOGS"); dir != "" {
+	if dir := os.Getenv(logsEnv); dir != "" {
 		must(r.t, os.MkdirAll(dir, 0o755))
 		for _, n := range r.nodes {
 			data, _ := os.ReadFile(n.log)

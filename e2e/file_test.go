@@ -107,8 +107,9 @@ func (w *countedWriter) Write(p []byte) (int, error) {
 	if w.s.line != nil {
 		_ = w.s.line.WaitN(context.Background(), len(p)) // the burst is larger than a Write
 	}
+	w.s.sent.Add(int64(len(p))) // before it can be read
 	n, err := w.ResponseWriter.Write(p)
-	w.s.sent.Add(int64(n))
+	w.s.sent.Add(int64(n - len(p)))
 	return n, err
 }
 

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -21,7 +22,10 @@ type process struct {
 	err   error         // of Wait, once ended
 }
 
-// startProcess starts a child that is killed at the end of the test. Its log is shown if the test failed.
+// logsEnv names a directory that gets the whole logs of the processes of tests that failed.
+const logsEnv = "MESHD_E2E_LOGS"
+
+// startProcess starts a child that is killed at the end of the test. The end of its log is shown if the test failed.
 func startProcess(t testing.TB, name string, cmd *exec.Cmd) *process {
 	t.Helper()
 	dir := t.TempDir()
@@ -43,10 +47,23 @@ func startProcess(t testing.TB, name string, cmd *exec.Cmd) *process {
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("--- end of the log of %s\n%s", name, p.tail(4000))
+			t.Logf("--- end of the log of %s\n%s", name, p.tail(1500))
+			p.keepLog(t)
 		}
 	})
 	return p
+}
+
+// keepLog copies the log to where logsEnv says.
+func (p *process) keepLog(t testing.TB) {
+	dir := os.Getenv(logsEnv)
+	if dir == "" {
+		return
+	}
+	dir = filepath.Join(dir, t.Name())
+	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, p.name+".log"), []byte(p.output()), 0o644)); err != nil {
+		t.Logf("the log of %s is lost: %v", p.name, err)
+	}
 }
 
 func (p *process) running() bool {

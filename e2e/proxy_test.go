@@ -174,19 +174,24 @@ func (w *proxyWriter) Write(b []byte) (int, error) {
 	if how.Break {
 		b = b[:len(b)/2]
 	}
+	w.count(len(b)) // before a client can have them, which may ask for the counts at once
 	n, err := w.ResponseWriter.Write(b)
+	w.count(n - len(b))
 	if how.Break {
-		defer panic(http.ErrAbortHandler)
+		panic(http.ErrAbortHandler)
 	}
-	w.sent += int64(n)
 	if how.Cut > 0 && w.sent >= how.Cut {
 		err = errCut
 	}
+	return n, err
+}
+
+func (w *proxyWriter) count(n int) {
+	w.sent += int64(n)
 	w.proxy.mu.Lock()
 	defer w.proxy.mu.Unlock()
 	w.proxy.sum.BlobBytes += int64(n)
 	w.proxy.sum.ByDigest[w.digest] += int64(n)
-	return n, err
 }
 
 // countingProxy is the test's side of a running proxy.

@@ -86,8 +86,9 @@ func (w *sentWriter) Write(p []byte) (int, error) {
 		w.s.held.Add(1)
 		<-*hold
 	}
+	w.s.sent.Add(int64(len(p))) // before it can be read
 	n, err := w.ResponseWriter.Write(p)
-	w.s.sent.Add(int64(n))
+	w.s.sent.Add(int64(n - len(p)))
 	return n, err
 }
 

@@ -431,9 +431,10 @@ func (w *countingWriter) Write(p []byte) (int, error) {
 	if w.r.gate != nil && w.written > 0 {
 		<-w.r.gate
 	}
+	w.r.sent.Add(int64(len(p))) // before it can be read
 	n, err := w.ResponseWriter.Write(p)
 	w.written += n
-	w.r.sent.Add(int64(n))
+	w.r.sent.Add(int64(n - len(p)))
 	return n, err
 }
 
