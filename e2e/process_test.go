@@ -61,7 +61,7 @@ func (p *process) keepLog(t testing.TB) {
 		return
 	}
 	dir = filepath.Join(dir, t.Name())
-	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, p.name+".log"), []byte(p.output()), 0o644)); err != nil {
+	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%d.log", p.name, p.cmd.Process.Pid)), []byte(p.output()), 0o644)); err != nil {
 		t.Logf("the log of %s is lost: %v", p.name, err)
 	}
 }
