@@ -1,7 +1,9 @@
 package storage
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -32,7 +34,10 @@ const (
 var ErrClaimed = fmt.Errorf("%w: another seed writes it", store.ErrInUse)
 
 // Bucket is a store.Keeper in an object store.
-type Bucket struct{ b *blob.Bucket }
+type Bucket struct {
+	b    *blob.Bucket
+	mark []byte // what its claims say: another's are told by it
+}
 
 // Check reports whether a URL can name a bucket, without asking it.
 func Check(text string) error {
@@ -69,7 +74,7 @@ func Open(ctx context.Context, text string) (*Bucket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bucket %s: %w", u.Redacted(), err)
 	}
-	return &Bucket{b}, nil
+	return &Bucket{b, []byte("a seed is writing this blob: " + rand.Text() + "\n")}, nil
 }
 
 // Close gives up the connection.
@@ -199,13 +204,15 @@ func (b *Bucket) write(ctx context.Context, key string, f func(context.Context, 
 	return nil
 }
 
-// claim takes a blob's writing for this seed. An object store that cannot tell who was first does without: the same bytes
-// are then written twice at worst.
+// claim takes a blob's writing for this seed. A claim of its own, which it could not give back, holds nobody up. An object
+// store that cannot tell who was first does without, and so does one that refuses for the sake of a claim that is not there
+// (one that has just been given back, or a ghost, as gateways over file systems leave): the same bytes are then written
+// twice at worst.
 func (b *Bucket) claim(ctx context.Context, d digest.Digest) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*askTime)
 	defer cancel()
 	key := key("claims", d)
-	err := b.b.WriteAll(ctx, key, []byte("a seed is writing this blob\n"), &blob.WriterOptions{IfNotExist: true})
+	err := b.b.WriteAll(ctx, key, b.mark, &blob.WriterOptions{IfNotExist: true})
 	switch gcerrors.Code(err) {
 	case gcerrors.OK, gcerrors.Unimplemented:
 		return nil
@@ -213,14 +220,30 @@ func (b *Bucket) claim(ctx context.Context, d digest.Digest) error {
 	default:
 		return told(err)
 	}
-	a, err := b.b.Attributes(ctx, key)
-	switch {
-	case gcerrors.Code(err) == gcerrors.NotFound, err == nil && time.Since(a.ModTime) < claimFor:
-		return ErrClaimed
+	switch held, err := b.claimed(ctx, key); {
 	case err != nil:
 		return told(err)
+	case held:
+		return ErrClaimed
 	}
-	return told(b.b.WriteAll(ctx, key, []byte("a seed has taken over the writing of this blob\n"), nil))
+	return told(b.b.WriteAll(ctx, key, b.mark, nil))
+}
+
+// claimed reports whether another seed has a claim that still counts.
+func (b *Bucket) claimed(ctx context.Context, key string) (bool, error) {
+	r, err := b.b.NewReader(ctx, key, nil)
+	if gcerrors.Code(err) == gcerrors.NotFound {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer r.Close()
+	if time.Since(r.ModTime()) >= claimFor {
+		return false, nil
+	}
+	text, err := io.ReadAll(io.LimitReader(r, int64(len(b.mark))+1))
+	return err == nil && !bytes.Equal(text, b.mark), err
 }
 
 // unclaim is for whoever has written the blob, or failed: others may try.
@@ -232,8 +255,12 @@ func (b *Bucket) unclaim(ctx context.Context, d digest.Digest) {
 	}
 }
 
-// Drop implements store.Keeper.
+// Drop implements store.Keeper. ErrClaimed while somebody is writing the blob, whose bytes are not to go before its outline.
 func (b *Bucket) Drop(ctx context.Context, d digest.Digest) error {
+	if err := b.claim(ctx, d); err != nil {
+		return fmt.Errorf("bucket: drop %s: %w", d, err)
+	}
+	defer b.unclaim(ctx, d)
 	ctx, cancel := context.WithTimeout(ctx, 2*askTime)
 	defer cancel()
 	for _, key := range []string{metaKey(d), blobKey(d)} {

@@ -4,9 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -104,6 +109,9 @@ func TestClaim(t *testing.T) {
 		t.Errorf("claimed by another: %v", err)
 	}
 	storetest.Backend(t, other)
+	if err := other.Drop(t.Context(), d); !errors.Is(err, ErrClaimed) {
+		t.Errorf("drop of what another writes: %v", err)
+	}
 	old := filepath.Join(dir, filepath.FromSlash(key("claims", d)))
 	info, err := os.Stat(old)
 	if err != nil {
@@ -117,6 +125,72 @@ func TestClaim(t *testing.T) {
 		t.Errorf("after the claim: %v", err)
 	}
 	storetest.Backend(t, other, data)
+}
+
+// A claim that a seed could not give back does not keep it from writing.
+func TestOwnClaim(t *testing.T) {
+	b := fileBucket(t, t.TempDir())
+	data := storetest.Sample(1, 3*storetest.PieceSize)
+	d := digest.FromBytes(data)
+	if err := b.claim(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	keep(t, b, d, data)
+	storetest.Backend(t, b, data)
+}
+
+// ghosts is an S3 server that refuses to make objects that are not there, as if they were.
+type ghosts struct {
+	mu      sync.Mutex
+	objects map[string][]byte
+	refused int
+}
+
+func (g *ghosts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch data, there := g.objects[r.URL.Path]; {
+	case r.Method == http.MethodPut && r.Header.Get("If-None-Match") != "":
+		g.refused++
+		w.WriteHeader(http.StatusPreconditionFailed)
+		_, _ = io.WriteString(w, "<Error><Code>PreconditionFailed</Code></Error>")
+	case r.Method == http.MethodPut:
+		data, err := io.ReadAll(r.Body)
+		if err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		g.objects[r.URL.Path] = data
+	case r.Method == http.MethodDelete:
+		delete(g.objects, r.URL.Path)
+		w.WriteHeader(http.StatusNoContent)
+	case !there:
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = io.WriteString(w, "<Error><Code>NoSuchKey</Code></Error>")
+	default:
+		w.Header().Set("Content-Length", strconv.Itoa(len(data)))
+		_, _ = w.Write(data)
+	}
+}
+
+// A claim that is there only for those who would make it does not keep a blob out of the bucket for ever.
+func TestGhostClaim(t *testing.T) {
+	g := &ghosts{objects: map[string][]byte{}}
+	server := httptest.NewServer(g)
+	defer server.Close()
+	b, err := Open(t.Context(), "s3://layers?region=us-east-1&anonymous=true&use_path_style=true&endpoint="+server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	data := storetest.Sample(1, 3*storetest.PieceSize)
+	d := digest.FromBytes(data)
+	keep(t, b, d, data)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.objects) != 2 || g.refused != 1 {
+		t.Errorf("%d objects, want the blob and its outline alone; %d refused", len(g.objects), g.refused)
+	}
 }
 
 func TestCheck(t *testing.T) {

@@ -225,6 +225,9 @@ func (t *Tier) put(ctx context.Context, d digest.Digest) (int64, error) {
 		}
 		return 0, err
 	}
+	if !src.read { // it has come into the bucket meanwhile
+		return 0, nil
+	}
 	return o.Size, nil
 }
 
@@ -236,13 +239,15 @@ func (t *Tier) bad(d digest.Digest) bool {
 	return k.bad
 }
 
-// source reads the store's blob, and remembers whether that has failed.
+// source reads the store's blob, and remembers whether that was asked for and has failed.
 type source struct {
-	b   *store.Blob
-	err error
+	b    *store.Blob
+	read bool
+	err  error
 }
 
 func (s *source) ReadAt(p []byte, off int64) (int, error) {
+	s.read = true
 	n, err := s.b.ReadAt(p, off)
 	if n < len(p) {
 		s.err = err

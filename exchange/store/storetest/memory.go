@@ -48,19 +48,20 @@ func (m *Memory) Open(ctx context.Context, d digest.Digest) (store.Object, error
 
 // Keep implements store.Keeper.
 func (m *Memory) Keep(ctx context.Context, d digest.Digest, o store.Outline, r io.ReaderAt) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.blobs[d]; ok {
+		return nil
+	}
 	var b bytes.Buffer
 	if err := store.Prove(ctx, &b, d, o, r); err != nil {
 		return fmt.Errorf("memory: keep %s: %w", d, err)
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	if m.blobs == nil {
 		m.blobs, m.kept = make(map[digest.Digest]object), make(map[digest.Digest]int)
 	}
-	if _, ok := m.blobs[d]; !ok {
-		m.blobs[d] = object{bytes.NewReader(b.Bytes()), o}
-		m.kept[d]++
-	}
+	m.blobs[d] = object{bytes.NewReader(b.Bytes()), o}
+	m.kept[d]++
 	return nil
 }
 
