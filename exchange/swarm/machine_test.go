@@ -15,17 +15,18 @@ import (
 // say what they like. After every step the core's books are counted anew, and its choices compared with those of
 // slow and obvious oracles.
 func TestRandomEvents(t *testing.T) {
-	var picks, hedges, imports, starts, bounces int
+	var picks, hedges, imports, starts, bounces, losses int
 	for range 4 { // imports are rare
 		rapid.Check(t, func(t *rapid.T) {
 			w := newWorld(t)
 			w.run()
 			picks, hedges, imports = picks+w.picker.picks, hedges+w.picker.hedges, imports+w.picker.imports
 			starts, bounces = starts+w.slots.starts, bounces+w.slots.bounces
+			losses += w.losses
 		})
 	}
-	t.Logf("%d picks, %d hedges, %d imports, %d uploads, %d bounced", picks, hedges, imports, starts, bounces)
-	for what, n := range map[string]int{"picks": picks, "hedges": hedges, "imports": imports, "uploads": starts, "bounces": bounces} {
+	t.Logf("%d picks, %d hedges, %d imports, %d uploads, %d bounced, %d losses of what could not be made durable", picks, hedges, imports, starts, bounces, losses)
+	for what, n := range map[string]int{"picks": picks, "hedges": hedges, "imports": imports, "uploads": starts, "bounces": bounces, "losses": losses} {
 		if n == 0 && !testing.Short() {
 			t.Errorf("no %s: the events do not get there any more", what)
 		}
@@ -66,6 +67,7 @@ type world struct {
 	asked   []RequestPiece // under way
 	fetches []*reading
 	xfers   uint64
+	losses  int
 }
 
 // disk is what the driver has of a blob.
@@ -79,6 +81,7 @@ type disk struct {
 	have      Bitmap
 
 	unkept    bool
+	suspect   bool   // while unkept: what is on disk may be lost
 	kept, now Bitmap // while unkept: what is on disk, and what may be in memory
 }
 
@@ -257,7 +260,7 @@ func (w *world) bits(what string, n int) Bitmap {
 func (w *world) event() {
 	ops := []func(){
 		w.tick, w.tick, w.tick, w.jump, w.member, w.lose, w.want, w.read, w.found,
-		w.opened, w.opened, w.breaks, w.transfer, w.transfer, w.transfer, w.transfer, w.origin, w.origin, w.origin,
+		w.opened, w.opened, w.breaks, w.loses, w.transfer, w.transfer, w.transfer, w.transfer, w.origin, w.origin, w.origin,
 		w.verified, w.dropped, w.request, w.request, w.request, w.served, w.served,
 		w.honest, w.honest, w.honest, w.news, w.news, w.rumour, w.rumour,
 	}
@@ -359,7 +362,7 @@ func (w *world) opened() {
 			}
 		}
 		if w.coin("not kept", 5) {
-			w.unkeep(d)
+			w.unkeep(d, false)
 			return
 		}
 		w.step(Held{Digest: d.digest, Size: d.openAs, Have: d.have.Clone()})
@@ -371,14 +374,31 @@ func (w *world) opened() {
 func (w *world) breaks() {
 	d := w.someDisk()
 	if b := w.c.blobs[d.digest]; w.coin("breaks", 3) && !d.unkept && !d.opening && b != nil && b.want && b.phase == fetching && b.opened && b.size == d.partOf {
-		w.unkeep(d)
+		w.unkeep(d, false)
 	}
 }
 
+// loses has the disk lose some of what could not be made durable.
+func (w *world) loses() {
+	i := slices.IndexFunc(w.disks, func(d *disk) bool { return d.unkept && d.suspect })
+	if i < 0 {
+		return
+	}
+	d := w.disks[i]
+	w.losses++
+	left := w.bits("left", d.kept.Len())
+	for k := range d.kept.words {
+		lost := d.kept.words[k] &^ left.words[k]
+		d.kept.words[k] &^= lost
+		d.have.words[k] &^= lost
+	}
+	w.step(Unkept{Digest: d.digest, Size: d.partOf, Have: d.kept.Clone(), Suspect: true})
+}
+
 // unkeep has a session go on through memory, if it is not over and the core sees somebody who reads it.
-func (w *world) unkeep(d *disk) {
-	d.unkept, d.kept, d.now = true, d.have.Clone(), NewBitmap(d.have.Len())
-	w.step(Unkept{Digest: d.digest, Size: d.partOf, Have: d.have.Clone()})
+func (w *world) unkeep(d *disk, suspect bool) {
+	d.unkept, d.suspect, d.kept, d.now = true, suspect, d.have.Clone(), NewBitmap(d.have.Len())
+	w.step(Unkept{Digest: d.digest, Size: d.partOf, Have: d.have.Clone(), Suspect: suspect})
 	if b := w.c.blobs[d.digest]; b == nil || !b.unkept.on {
 		d.unkept = false
 	}
@@ -466,11 +486,13 @@ func (w *world) verified() {
 			continue
 		}
 		d.verifying = false
-		switch w.pick("verdict", 6) {
+		switch w.pick("verdict", 8) {
 		case 0:
 			w.step(VerifyFailed{Digest: d.digest})
 		case 1:
 			w.step(OpenFailed{Digest: d.digest})
+		case 2, 3, 4:
+			w.unkeep(d, true)
 		default:
 			w.step(Verified{Digest: d.digest})
 		}
