@@ -59,17 +59,37 @@ var inexcusable = regexp.MustCompile(`(?i)(status|code|error):? (400|401|403|404
 
 // of returns why a pull at a node that began at a time may have failed now, "" if there is no excuse.
 func (e *excuses) of(node int, began time.Time, failure error) string {
-	if failure == nil || inexcusable.MatchString(failure.Error()) {
+	if failure == nil {
 		return ""
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if strings.Contains(failure.Error(), "is not this node's") && e.lives(node, began) > 2 {
+		return "two ends in a pull" // tokens end with their process, and clients ask for a new one once
+	}
+	if inexcusable.MatchString(failure.Error()) {
+		return ""
+	}
 	for _, o := range e.all {
 		if (o.node == node || o.node < 0) && (o.to.IsZero() || o.to.After(began) && time.Since(o.to) < troublePasses) {
 			return o.why
 		}
 	}
 	return ""
+}
+
+// endings are the faults that end a process.
+var endings = []faultKind{faultKill, faultRestart, faultDamage, faultWipe}
+
+// lives counts the processes that a node has had since a time. e.mu is held.
+func (e *excuses) lives(node int, since time.Time) int {
+	n := 1
+	for _, o := range e.all {
+		if o.node == node && o.from.After(since) && slices.Contains(endings, faultKind(o.why)) {
+			n++
+		}
+	}
+	return n
 }
 
 // chaosImage is an image whose bytes the clients know.

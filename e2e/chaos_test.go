@@ -299,9 +299,10 @@ func (r *chaosRun) apply(f fault) (what string, undo func() string) {
 	}
 	n := r.nodes[f.node]
 	what = f.String()[9:]
-	switch f.kind {
-	case faultKill, faultRestart, faultDamage, faultWipe:
+	if slices.Contains(endings, f.kind) {
 		return what, r.applyEnd(f, n)
+	}
+	switch f.kind {
 	case faultPause:
 		n.end = r.excuses.begin(f.node, "pause", time.Second)
 		must(r.t, n.cmd.Process.Signal(syscall.SIGSTOP))
