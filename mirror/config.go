@@ -48,8 +48,8 @@ type Config struct {
 	// MaxGrants bounds the remembered yeses, about 150 bytes each; the least
 	// recently used goes first. Default 65536.
 	MaxGrants int
-	// MaxTags bounds the tags of which is remembered what they named.
-	// Default 4096.
+	// MaxTags bounds the tags of which is remembered what they named, and the
+	// manifests of which is remembered whose they are. Default 4096.
 	MaxTags int
 
 	// MaxRequests bounds the requests served at once; more get 429.

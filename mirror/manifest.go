@@ -22,6 +22,8 @@ type manifests struct {
 	gate   *gate
 	tags   *lru[hash, Tag] // last answer per repository and tag
 	tagTTL time.Duration
+	// named are manifests that were given out by digest: nothing but names for people.
+	named *lru[digest.Digest, Tag]
 	// private holds what was fetched with credentials, by caller. It never goes to
 	// disk: there any registry's yes for the digest would serve it.
 	private *lru[hash, document]
@@ -53,6 +55,16 @@ func (m *manifests) find(ctx context.Context, q question) (document, error) {
 	if q.digest == "" {
 		return m.byTag(ctx, q)
 	}
+	doc, err := m.byDigest(ctx, q)
+	if err == nil {
+		m.name(q.caller, q.digest)
+	}
+	return doc, err
+}
+
+// byDigest answers for a digest: from here, if the origin says that this caller may
+// have it.
+func (m *manifests) byDigest(ctx context.Context, q question) (document, error) {
 	doc, ok := m.local(q.caller, q.digest)
 	if !ok {
 		return m.ask(ctx, q)
@@ -134,6 +146,7 @@ func (m *manifests) fromOrigin(ctx context.Context, q question) (document, error
 			m.noteRefusal(q, err)
 		case refused(err):
 			m.gate.grants.drop(m.gate.key(q.caller, q.digest))
+			m.unname(q.caller, q.digest)
 		}
 		return document{}, err
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	logging "github.com/ipfs/go-log/v2"
+	"github.com/opencontainers/go-digest"
 )
 
 var log = logging.Logger("meshd/mirror")
@@ -59,7 +60,7 @@ func New(cfg Config, blobs Blobs, docs Documents, origin Origin) *Mirror {
 		},
 		manifests: &manifests{
 			hasher: h, max: cfg.ManifestMax, docs: docs, origin: origin, gate: g, stats: stats,
-			tags: newLRU[hash, Tag](cfg.MaxTags), tagTTL: cfg.TagTTL,
+			tags: newLRU[hash, Tag](cfg.MaxTags), tagTTL: cfg.TagTTL, named: newLRU[digest.Digest, Tag](cfg.MaxTags),
 			private: newLRU[hash, document](maxPrivates),
 			asks:    newFlights[document](cfg.ManifestTimeout, tickets),
 		},

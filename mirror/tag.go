@@ -12,10 +12,10 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Tag is what a tag named when the origin was asked last.
+// Tag is what a tag named when the origin was asked last, or a manifest that was asked for by its digest.
 type Tag struct {
 	Ref
-	Name   string
+	Name   string // "": by its digest
 	Digest digest.Digest
 	At     time.Time // when the question was put
 
@@ -23,11 +23,12 @@ type Tag struct {
 	publicAt time.Time // At of the last time that anybody was told; zero if that was never
 }
 
-// Tags returns what tags named, as far as anybody was told, in no order: what is
-// worth keeping for a start while origins are away. At most Config.MaxTags.
+// Tags returns what tags named, and of which repositories manifests were asked for
+// by their digests, as far as anybody was told, in no order: what is worth keeping
+// for a start while origins are away. At most Config.MaxTags of each.
 func (m *Mirror) Tags() []Tag {
 	var out []Tag
-	for _, t := range m.manifests.tags.values() {
+	for _, t := range append(m.manifests.tags.values(), m.manifests.named.values()...) {
 		if !t.publicAt.IsZero() {
 			out = append(out, Tag{Ref: t.Ref, Name: t.Name, Digest: t.Digest, At: t.publicAt})
 		}
@@ -41,10 +42,14 @@ func (m *Mirror) Tags() []Tag {
 func (m *Mirror) Restore(tags []Tag) {
 	now := time.Now()
 	for _, t := range tags {
-		if now.Before(t.At) || !validTag(t.Name) || !validRepository(t.Repository) {
+		if now.Before(t.At) || t.Name != "" && !validTag(t.Name) || !validRepository(t.Repository) {
 			continue
 		}
 		if _, err := parseDigest(t.Digest.String()); err != nil {
+			continue
+		}
+		if t.Name == "" {
+			m.Name(t.Ref, t.Digest)
 			continue
 		}
 		t.At = earlier(t.At, now.Add(-max(m.cfg.GrantTTL, m.cfg.TagTTL))) // fresh it is not
@@ -115,6 +120,7 @@ func (m *manifests) noteRefusal(q question, err error) {
 		if t, ok := m.tags.get(m.tagKey(q.ref, q.reference)); ok {
 			t.publicAt = time.Time{}
 			m.tags.put(m.tagKey(q.ref, q.reference), t)
+			m.unname(q.caller, t.Digest)
 		}
 	}
 }
