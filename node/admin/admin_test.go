@@ -8,7 +8,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 const testToken = "0123456789abcdef"
@@ -292,4 +295,64 @@ func TestServer(t *testing.T) {
 	if body, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 200 {
 		t.Errorf("%d %q %v", resp.StatusCode, body, err)
 	}
+}
+
+// Who may write is trusted when reading too; who may just read is not.
+func TestTrusted(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		guard  Guard
+		header string
+		want   string
+	}{
+		{"loopback", onLoopback, "", "false"},
+		{"loopback, wrong token", onLoopback, "Bearer x", "false"},
+		{"loopback, token", onLoopback, "Bearer " + testToken, "true"},
+		{"socket", onSocket, "", "true"},
+	} {
+		h := New(row.guard, []Route{{Method: http.MethodGet, Path: "/v1/x", Handle: func(w http.ResponseWriter, r *http.Request) error {
+			return WriteJSON(w, http.StatusOK, Trusted(r))
+		}}})
+		r := httptest.NewRequest(http.MethodGet, "http://127.0.0.1/v1/x", nil)
+		r.Header.Set("Authorization", row.header)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if got := strings.TrimSpace(w.Body.String()); got != row.want {
+			t.Errorf("%s: %d %s", row.name, w.Code, got)
+		}
+	}
+}
+
+// Those who come while one is being answered wait for their turn, unless they leave.
+func TestInTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		running := 0
+		h := InTurn(func(http.ResponseWriter, *http.Request) error {
+			if running++; running > 1 {
+				t.Error("two at once")
+			}
+			time.Sleep(time.Second)
+			running--
+			return nil
+		})
+		began := time.Now()
+		var all sync.WaitGroup
+		for range 3 {
+			all.Go(func() {
+				if err := h(nil, httptest.NewRequest(http.MethodGet, "/", nil)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := h(nil, httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)); !errors.Is(err, context.Canceled) {
+			t.Errorf("%v", err)
+		}
+		all.Wait()
+		if d := time.Since(began); d != 3*time.Second {
+			t.Errorf("%v", d)
+		}
+	})
 }

@@ -15,7 +15,8 @@
 //
 // A token goes in "Authorization: Bearer TOKEN" and is compared in constant time; a missing or wrong one is 401, before
 // it is told whether the path exists. On loopback writing needs a token because every user and every container with the
-// host's network reaches that port; the node makes one that only its own user can read.
+// host's network reaches that port; the node makes one that only its own user can read. A handler that reads may show more to
+// those who may write (Trusted).
 //
 // A page in a browser on this host reaches loopback too. It cannot point a name of its own at the port (Host has to be an
 // IP address or localhost there), it cannot write without the token, and a writing request that a browser marks as

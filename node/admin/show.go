@@ -27,6 +27,20 @@ func OneAtATime(h Handler) Handler {
 	}
 }
 
+// InTurn has a handler that is work answer one request at a time: others wait for their turn, as long as they like.
+func InTurn(h Handler) Handler {
+	busy := make(chan struct{}, 1)
+	return func(w http.ResponseWriter, r *http.Request) error {
+		select {
+		case busy <- struct{}{}:
+			defer func() { <-busy }()
+			return h(w, r)
+		case <-r.Context().Done():
+			return r.Context().Err() // nobody reads it
+		}
+	}
+}
+
 // Probe answers text while ok returns nil, and else 503 with the reason.
 func Probe(text string, ok func() error) Handler {
 	return func(w http.ResponseWriter, _ *http.Request) error {
