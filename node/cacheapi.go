@@ -1,114 +1,116 @@
 package node
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
-	"slices"
-	"time"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/meshd-project/meshd/exchange/store"
 	"github.com/meshd-project/meshd/node/admin"
+	"github.com/meshd-project/meshd/node/catalog"
 	"github.com/meshd-project/meshd/seed/preheat"
 )
 
 // cacheRoutes are those of what is on the disk.
 func (n *node) cacheRoutes() []admin.Route {
 	return []admin.Route{
-		{Method: http.MethodGet, Path: "/v1/cache", Handle: n.listCache},
+		{Method: http.MethodGet, Path: "/v1/cache", Handle: admin.InTurn(n.listCache)},
 		{Method: http.MethodDelete, Path: "/v1/cache/{digest}", Handle: n.dropBlob},
 	}
 }
 
 // Cache is what is on this node's disk: /v1/cache.
-type Cache struct {
-	Images []CachedImage `json:"images"`
-	Blobs  []CachedBlob  `json:"blobs"`
-}
+type Cache = catalog.Catalog
 
-// CachedImage is an image that this node knows by name, and how much of it is here.
-type CachedImage struct {
-	Image   string    `json:"image"`
-	Digest  string    `json:"digest,omitempty"` // "" of a pin
-	Source  string    `json:"source"`           // pin, preheat or pull
-	Until   time.Time `json:"until,omitzero"`   // of a pin
-	Blobs   int       `json:"blobs"`            // of its blobs that are known
-	Missing int       `json:"missing"`          // of these, not here whole
-	Bytes   int64     `json:"bytes"`            // of those that are here
-}
-
-// CachedBlob is one blob.
-type CachedBlob struct {
-	Digest    digest.Digest `json:"digest"` // of its bytes
-	Name      digest.Digest `json:"name"`   // in the store: another than the digest if it is private, or a file
-	Private   bool          `json:"private"`
-	Size      int64         `json:"size"`
-	Bytes     int64         `json:"bytes"` // here
-	Complete  bool          `json:"complete"`
-	MediaType string        `json:"media_type,omitempty"`
-	Pinned    bool          `json:"pinned"`
-}
-
-func (n *node) listCache(w http.ResponseWriter, _ *http.Request) error {
-	return admin.WriteJSON(w, http.StatusOK, Cache{Images: n.cachedImages(), Blobs: n.cachedBlobs()})
-}
-
-func (n *node) cachedBlobs() []CachedBlob {
-	out := []CachedBlob{}
-	for _, i := range n.store.List() {
-		content, scoped := store.Content(i.Digest)
-		out = append(out, CachedBlob{
-			Digest: content, Name: i.Digest, Private: scoped, Size: i.Size, Bytes: i.Have, Complete: i.Complete,
-			MediaType: i.MediaType, Pinned: i.Pinned,
-		})
+// listCache shows the catalog, without its blobs if the query says blobs=false.
+func (n *node) listCache(w http.ResponseWriter, r *http.Request) error {
+	names := n.names(admin.Trusted(r))
+	names.Blobs = r.URL.Query().Get("blobs") != "false"
+	c, err := catalog.List(r.Context(), n.store, names)
+	if err != nil {
+		return fmt.Errorf("list the cache: %w", err)
 	}
-	return out
+	return writeCatalog(w, c)
 }
 
-// cachedImages are pins, preheats that this node owns and has a part in, and tags that clients pulled; each name once.
-func (n *node) cachedImages() []CachedImage {
-	out := []CachedImage{}
-	add := func(i CachedImage, blobs []digest.Digest) {
-		if slices.ContainsFunc(out, func(o CachedImage) bool { return o.Image == i.Image }) {
-			return
-		}
-		p := n.pinned(store.Pin{Blobs: blobs})
-		i.Blobs, i.Missing, i.Bytes = len(blobs), p.Missing, p.Bytes
-		if i.Missing < i.Blobs {
-			out = append(out, i)
-		}
-	}
+// names are pins, preheats that this node owns and has a part in, and what clients pulled. What the mirror gave out for
+// credentials only, and the URLs of files, are for those who are trusted.
+func (n *node) names(trusted bool) catalog.Names {
+	names := catalog.Names{Repositories: make(map[digest.Digest]string)}
+	private := make(map[digest.Digest][]byte)
+	add := func(r catalog.Root) { names.Roots = append(names.Roots, r) }
 	for _, p := range n.store.Pins() {
-		add(CachedImage{Image: p.Name, Source: "pin", Until: p.Until}, p.Blobs)
+		add(catalog.Root{Name: p.Name, Source: "pin", Until: p.Until, Blobs: p.Blobs, Only: true})
 	}
 	for _, h := range n.preheat.Here() {
-		names, err := storeNames(h.Registry, preheat.Contents{Layers: h.Layers, Private: h.Private})
-		if err == nil {
-			add(CachedImage{Image: h.Image, Digest: h.Digest.String(), Source: "preheat"}, names)
+		blobs, err := storeNames(h.Registry, preheat.Contents{Layers: h.Layers, Private: h.Private})
+		if err != nil {
+			continue
+		}
+		root := catalog.Root{Name: h.Image, Source: "preheat", Blobs: blobs, Digest: h.Digest}
+		if h.Private {
+			root.Registry, root.Documents = h.Registry, private
+		}
+		add(root)
+	}
+	for _, k := range n.mirror.Known() {
+		root := catalog.Root{Name: k.String() + ":" + k.Name, Source: "pull", Digest: k.Digest}
+		if k.Private {
+			if !trusted {
+				continue
+			}
+			if k.Document != nil {
+				private[k.Digest] = k.Document
+			}
+			root.Registry, root.Documents = k.Registry, private
+		}
+		switch {
+		case k.Name != "":
+			add(root)
+		case k.Private:
+			root.Name, root.Source = k.String()+"@"+k.Digest.String(), "digest"
+			names.Spare = append(names.Spare, root)
+		default:
+			names.Repositories[k.Digest] = k.String()
 		}
 	}
-	for _, t := range n.mirror.Tags() {
-		add(CachedImage{
-			Image: fmt.Sprintf("%s:%s", t.Ref, t.Name), Digest: t.Digest.String(), Source: "pull",
-		}, n.parts(t.Digest, 0))
+	if trusted {
+		names.Files = n.files.Names()
 	}
-	return out
+	return names
 }
 
-// parts are a public manifest that is here and what it names, of an index what is here of it.
-func (n *node) parts(d digest.Digest, depth int) []digest.Digest {
-	_, data, ok := documents{n.store}.Get(d)
-	if !ok || depth > 3 {
-		return nil
+// writeCatalog answers with a catalog, a line for each blob: as one text it would be large.
+func writeCatalog(w http.ResponseWriter, c *catalog.Catalog) error {
+	head := *c
+	head.Blobs = nil
+	text, err := json.MarshalIndent(head, "", "  ")
+	if err != nil {
+		return fmt.Errorf("show the cache: %w", err)
 	}
-	out := []digest.Digest{d}
-	blobs, manifests := preheat.Parts(data)
-	for _, m := range manifests {
-		out = append(out, n.parts(m, depth+1)...)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusOK)
+	io.WriteString(w, strings.TrimSuffix(string(text), "null\n}")+"[") //nolint:errcheck // the client has gone
+	for i := range c.Blobs {
+		line, err := json.Marshal(&c.Blobs[i])
+		if err != nil {
+			panic(http.ErrAbortHandler) // numbers and strings always marshal
+		}
+		sep := ",\n    "
+		if i == 0 {
+			sep = "\n    "
+		}
+		if _, err := w.Write(append([]byte(sep), line...)); err != nil {
+			return nil //nolint:nilerr // the client has gone
+		}
 	}
-	return append(out, blobs...)
+	io.WriteString(w, "]\n}\n") //nolint:errcheck // the client has gone
+	return nil
 }
 
 // dropBlob removes a blob, by the name that the store has.

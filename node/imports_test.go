@@ -13,13 +13,14 @@ const module = "github.com/meshd-project/meshd"
 // cmd -> node -> {mirror, seed, dht, exchange} -> exchange/{swarm, wire, store}. Packages that are missing here,
 // those of the tests aside, fail the test: say where a new one stands.
 var allowed = map[string][]string{
-	"cmd/meshd":                {"cmd/meshd/demo", "cmd/meshd/get", "cmd/meshd/setup", "cmd/meshd/sim", "node", "node/admin", "node/admin/client", "node/trust", "exchange", "seed/file", "seed/origin"},
+	"cmd/meshd":                {"cmd/meshd/demo", "cmd/meshd/get", "cmd/meshd/setup", "cmd/meshd/sim", "node", "node/admin", "node/admin/client", "node/trust", "exchange", "exchange/store", "seed/file", "seed/origin"},
 	"cmd/meshd/get":            {"mirror/gateway", "node", "seed/file"},
 	"cmd/meshd/demo":           {"netsim/testbed", "node"},
 	"cmd/meshd/setup":          {"node"},
 	"cmd/meshd/sim":            {"netsim", "netsim/lab"},
-	"node":                     {"node/admin", "node/files", "node/topology", "node/trust", "mirror", "mirror/gateway", "mirror/proxy", "seed", "seed/file", "seed/harbor", "seed/notify", "seed/origin", "seed/preheat", "seed/storage", "dht", "dht/gossip", "exchange", "exchange/pace", "exchange/store", "exchange/swarm"},
+	"node":                     {"node/admin", "node/catalog", "node/files", "node/topology", "node/trust", "mirror", "mirror/gateway", "mirror/proxy", "seed", "seed/file", "seed/harbor", "seed/notify", "seed/origin", "seed/preheat", "seed/storage", "dht", "dht/gossip", "exchange", "exchange/pace", "exchange/store", "exchange/swarm"},
 	"node/files":               {"exchange", "exchange/pace", "exchange/store", "exchange/swarm", "mirror/gateway", "seed/file"},
+	"node/catalog":             {"exchange/store"},
 	"node/topology":            {"dht/gossip"},
 	"node/admin":               {},
 	"node/trust":               {},

@@ -33,7 +33,7 @@ func (n *node) openPreheat() (err error) {
 		Self:    preheat.Member{ID: n.host.ID(), Name: ipOf(n.host.Addrs()), Zone: n.zone.name, Seed: n.cfg.Seed},
 		Members: n.preheatMembers,
 		Settled: n.settled,
-	}, n.host, preheatOrigin{n.origin, n.cfg.Mirror.DefaultRegistry, n.direct}, preheatBlobs{n.exchange, documents{n.store}})
+	}, n.host, preheatOrigin{n.origin, n.cfg.Mirror.DefaultRegistry, n.direct}, preheatBlobs{n.exchange, documents{n.store}, n.mirror})
 	if err != nil {
 		return err
 	}
@@ -162,8 +162,9 @@ func preheatError(err error) error {
 
 // preheatBlobs is the exchange as preheat sees it: preheat.Blobs.
 type preheatBlobs struct {
-	x    *exchange.Exchange
-	docs documents
+	x      *exchange.Exchange
+	docs   documents
+	mirror *mirror.Mirror // told whose the documents are
 }
 
 func (b preheatBlobs) Fetch(ctx context.Context, w preheat.Want, progress func(int64)) error {
@@ -178,11 +179,15 @@ func (b preheatBlobs) Fetch(ctx context.Context, w preheat.Want, progress func(i
 	return nil
 }
 
-func (b preheatBlobs) Keep(d preheat.Document) error {
+func (b preheatBlobs) Keep(r preheat.Repository, d preheat.Document) error {
 	if _, scoped := store.Content(d.Digest); scoped || store.IsFile(d.Digest) {
 		return preheat.ErrInvalid
 	}
-	return b.docs.Put(d.Digest, d.MediaType, d.Data)
+	if err := b.docs.Put(d.Digest, d.MediaType, d.Data); err != nil {
+		return err
+	}
+	b.mirror.Name(mirror.Ref{Registry: r.Registry, Repository: r.Name}, d.Digest)
+	return nil
 }
 
 // The seams hold.

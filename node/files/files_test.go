@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	stdlog "log"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -352,4 +353,29 @@ func FuzzQuestion(f *testing.F) {
 			t.Fatalf("%q: %s, %v", raw, out, err)
 		}
 	})
+}
+
+// Only what members are told too has a name for people, and that without its query.
+func TestNames(t *testing.T) {
+	f := newFiles(t, "files.example")
+	names := map[string]digest.Digest{}
+	for _, row := range []struct {
+		url    string
+		header http.Header
+	}{
+		{"http://files.example/a?signature=secret", nil},
+		{"http://files.example/b", http.Header{"X-Token": {"secret"}}},
+		{"http://other.example/c", nil},
+	} {
+		r, err := file.Parse(row.url, row.header, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names[row.url] = digest.FromString(row.url)
+		f.keep(names[row.url], known{request: r})
+	}
+	want := map[digest.Digest]string{names["http://files.example/a?signature=secret"]: "http://files.example/a"}
+	if got := f.Names(); !maps.Equal(got, want) {
+		t.Errorf("%v", got)
+	}
 }

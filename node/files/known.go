@@ -61,6 +61,17 @@ func (f *Files) keep(name digest.Digest, k known) {
 	f.known.Add(name, k)
 }
 
+// Names says what the files are of which members may be told too, by their names in the store: URLs without query. At most maxKnown.
+func (f *Files) Names() map[digest.Digest]string {
+	out := make(map[digest.Digest]string)
+	for _, name := range f.known.Keys() {
+		if k, ok := f.known.Peek(name); ok && f.tells(k.request) {
+			out[name] = k.request.String()
+		}
+	}
+	return out
+}
+
 // release ends keep. Headers are forgotten with the last use.
 func (f *Files) release(name digest.Digest) {
 	f.mu.Lock()

@@ -113,7 +113,7 @@ type disk struct {
 	step      time.Duration // 0: half a second
 }
 
-func (d *disk) Keep(doc Document) error {
+func (d *disk) Keep(_ Repository, doc Document) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.kept = append(d.kept, doc.Digest)

@@ -120,12 +120,6 @@ func FuzzResolve(f *testing.F) {
 				t.Fatalf("%q: layer %+v", s, l)
 			}
 		}
-		blobs, manifests := Parts([]byte(s))
-		for _, d := range append(blobs, manifests...) {
-			if d.Validate() != nil {
-				t.Fatalf("%q: part %q", s, d)
-			}
-		}
 	})
 }
 

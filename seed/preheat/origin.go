@@ -44,6 +44,6 @@ type Blobs interface {
 	// is called with the bytes that are here, by one goroutine, and must not wait. When ctx ends, the fetch ends unless others
 	// want the blob too; what has come stays.
 	Fetch(ctx context.Context, w Want, progress func(bytes int64)) error
-	// Keep puts a public manifest onto the disk.
-	Keep(d Document) error
+	// Keep puts a public manifest of a repository onto the disk.
+	Keep(r Repository, d Document) error
 }

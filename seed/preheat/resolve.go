@@ -106,32 +106,6 @@ func (w *walk) enter(ctx context.Context, d Document, depth int) error {
 	return nil
 }
 
-// Parts returns the blobs and the manifests that a manifest or an index names; of what is neither, none.
-func Parts(data []byte) (blobs, manifests []digest.Digest) {
-	var m manifest
-	if json.Unmarshal(data, &m) != nil {
-		return nil, nil
-	}
-	w := walk{}
-	if m.Config != nil {
-		m.Layers = append(m.Layers, *m.Config)
-	}
-	for _, desc := range append(m.Layers, m.Blobs...) {
-		if w.add(desc) != nil {
-			return nil, nil
-		}
-	}
-	for _, l := range w.Layers {
-		blobs = append(blobs, l.Digest)
-	}
-	for _, desc := range m.Manifests {
-		if d := digest.Digest(desc.Digest.String()); d.Validate() == nil && len(manifests) < maxManifests {
-			manifests = append(manifests, d)
-		}
-	}
-	return blobs, manifests
-}
-
 // add takes a blob in, unless it is there, empty, or kept elsewhere than in the registry.
 func (w *walk) add(desc v1.Descriptor) error {
 	if len(desc.URLs) > 0 || !desc.MediaType.IsDistributable() {

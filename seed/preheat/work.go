@@ -27,7 +27,7 @@ const (
 // ended or ctx has.
 func (m *Manager) work(ctx context.Context, o order, authorization string, report func(int, layerState)) {
 	for _, d := range o.Documents {
-		if err := m.blobs.Keep(d); err != nil {
+		if err := m.blobs.Keep(o.Repository, d); err != nil {
 			log.Warnw("manifest not kept", "blob", d.Digest, "err", err)
 		}
 	}
