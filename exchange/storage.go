@@ -309,11 +309,13 @@ func (x *Exchange) commit(ctx context.Context, s *session, p *store.Partial) {
 	x.keptAgain()
 	s.mu.Lock()
 	s.blob, s.part = blob, nil
+	s.refs++
 	s.mu.Unlock()
 	_ = p.Close()
 	log.Infow("blob complete", "blob", s.digest, "bytes", s.size, "dur", time.Since(s.started))
 	x.finish(s)
 	x.post(swarm.Verified{Digest: s.digest})
+	x.release(s) // from here on it may be evicted: the core would take it for held if it heard of that first
 }
 
 // logMismatch names the origin of a blob whose SHA-256 is wrong.

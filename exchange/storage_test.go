@@ -2,12 +2,15 @@ package exchange
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"testing"
+	"testing/synctest"
 
 	"github.com/meshd-project/meshd/exchange/store"
 	"github.com/meshd-project/meshd/exchange/swarm"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/semaphore"
 )
 
 // A fetch adds pieces only once the core was told that the blob is open: it drops what comes before, and the only
@@ -60,4 +63,42 @@ func TestEndedSessionHoldsNothing(t *testing.T) {
 	if ev, ok := x.live(swarm.Tick{}); !ok || ev != (swarm.Tick{}) {
 		t.Error("other events do not pass")
 	}
+}
+
+// A blob that is complete cannot leave the store before the core was told that it is there: heard of in the other order, the
+// blob would be held for ever, and who wants it would wait in vain.
+func TestCompleteBlobStaysUntilTheCoreKnows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		data, d := content(1000, 1)
+		st, err := store.Open(store.Config{Dir: t.TempDir(), MinFree: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer st.Close()
+		s := newSession(d, nil)
+		x := &Exchange{
+			store: st, sessions: map[digest.Digest]*session{d: s}, streams: semaphore.NewWeighted(1), inbox: make(chan swarm.Event),
+		}
+		if err := s.beginPartial(st, int64(len(data))); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.part.WritePiece(0, data, sha256.Sum256(data), nil); err != nil {
+			t.Fatal(err)
+		}
+		go x.commit(t.Context(), s, s.part)
+		synctest.Wait() // nobody reads the inbox yet
+		if x.session(d) != nil {
+			t.Fatal("the session goes on")
+		}
+		if err := st.Delete(d); !errors.Is(err, store.ErrInUse) {
+			t.Errorf("before the core knows: %v", err)
+		}
+		if ev := <-x.inbox; ev != (swarm.Verified{Digest: d}) {
+			t.Errorf("the core is told %+v", ev)
+		}
+		synctest.Wait()
+		if err := st.Delete(d); err != nil {
+			t.Errorf("once it does: %v", err)
+		}
+	})
 }
