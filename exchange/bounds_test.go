@@ -127,7 +127,7 @@ func TestHalfOpenConnsKeepNobodyOut(t *testing.T) {
 			a := startNode(t, nodeConfig{zone: "a", edit: func(c *Config) { c.MaxConns, c.Plaintext = most, row.plain }})
 			b := startNode(t, nodeConfig{zone: "a"})
 			mesh(t, a, b)
-			flood := flooder{says: row.says, to: a.member.DataAddr, from: "127.0.0.2"}
+			flood := flooder{says: row.says, to: a.member.DataAddr, from: "127.0.0.3"}
 			defer flood.stop()
 			flood.run(t, 4*most)
 			for i := range 5 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/meshd-project/meshd/exchange/swarm"
 )
@@ -41,9 +40,12 @@ func TestFetch(t *testing.T) {
 func TestFetchCancelled(t *testing.T) {
 	data, d := content(16<<20, 22)
 	o := newOrigin(data)
-	o.slow = 2 * time.Millisecond
 	n := startNode(t, nodeConfig{origin: o})
 	for _, reads := range []bool{false, true} {
+		gate := make(chan struct{})
+		o.mu.Lock()
+		o.gate, o.before = gate, 4<<20 // the fetch does not end before its context does
+		o.mu.Unlock()
 		ctx, cancel := context.WithCancel(t.Context())
 		err := n.Fetch(ctx, background(want(d, int64(len(data)))), func(b int64) {
 			if b < 2<<20 {
@@ -60,7 +62,10 @@ func TestFetchCancelled(t *testing.T) {
 			cancel()
 		})
 		if !errors.Is(err, context.Canceled) {
-			t.Fatalf("it ended with %v: the test is too slow", err)
+			t.Fatalf("it ended with %v", err)
+		}
+		if reads {
+			close(gate)
 		}
 		eventually(t, "end of the fetch", func() bool { return len(n.Status().Pulls) == 0 && o.open.Load() == 0 })
 		if _, ok := n.Stat(d); ok != reads {

@@ -237,6 +237,17 @@ func (c nodeConfig) transport(t testing.TB) Transport {
 	return TCP{l}
 }
 
+// policy is the one that is shipped where time is simulated or measured. Elsewhere it has more patience: on a busy machine an
+// answer may take longer than a node waits before it asks somebody else as well, and what each gives is counted.
+func (c nodeConfig) policy(t testing.TB) swarm.Config {
+	p := swarm.DefaultConfig()
+	if _, measured := t.(*testing.B); c.host == nil && !measured {
+		p.Discover, p.Glimpse, p.SeedSilence, p.ClaimTimeout = 20*time.Second, 20*time.Second, 20*time.Second, 20*time.Second
+		p.HedgeFloor, p.HurryFloor = 20*time.Second, 20*time.Second
+	}
+	return p
+}
+
 func startNode(t testing.TB, c nodeConfig) *node {
 	t.Helper()
 	testlog.To(t)
@@ -252,7 +263,7 @@ func startNode(t testing.TB, c nodeConfig) *node {
 		t.Fatal(err)
 	}
 	cfg := Config{
-		Key: h.Peerstore().PrivKey(h.ID()), Zone: c.zone, Seed: c.seed, Transport: c.transport(t), Reannounce: -1, Swarm: swarm.DefaultConfig(),
+		Key: h.Peerstore().PrivKey(h.ID()), Zone: c.zone, Seed: c.seed, Transport: c.transport(t), Reannounce: -1, Swarm: c.policy(t),
 	}
 	addr := cfg.Transport.Addr().String()
 	if c.edit != nil {

@@ -20,7 +20,7 @@ func TestPrivate(t *testing.T) {
 	o := newOrigin(data)
 	o.auth = "Basic xyz"
 	a := startNode(t, nodeConfig{origin: o})
-	b := startNode(t, nodeConfig{origin: o, edit: func(c *Config) { c.OpenTimeout = 2 * time.Second }})
+	b := startNode(t, nodeConfig{origin: o})
 	mesh(t, a, b)
 	private := want(d, int64(len(data)))
 	private.Authorization = o.auth
@@ -43,7 +43,7 @@ func TestPrivate(t *testing.T) {
 		"by its name":               want(id, -1),
 	} {
 		for _, n := range []*node{a, b} {
-			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			if h, err := n.Open(ctx, w); err == nil {
 				t.Errorf("%s: opened %d bytes", name, h.Size())
 			}

@@ -89,9 +89,10 @@ func TestCommitFails(t *testing.T) {
 		_ = stays.Close()
 		_ = h.Close()
 		n.keepsNothing(d)
-		if left, _ := filepath.Glob(filepath.Join(dir, "*", "sha256", "*")); len(left) > 0 {
-			t.Errorf("left on disk: %v", left)
-		}
+		eventually(t, "nothing left on disk", func() bool {
+			left, _ := filepath.Glob(filepath.Join(dir, "*", "sha256", "*"))
+			return len(left) == 0
+		})
 		n.mustPull(want(d, int64(size)), data) // the disk is well again
 		eventually(t, "it is kept", func() bool { info, err := n.st.Stat(d); return err == nil && info.Complete })
 		eventually(t, "the operator is told so", func() bool { return n.Status().NotKept == nil })

@@ -244,7 +244,7 @@ func TestProviderDiesMidPiece(t *testing.T) {
 func TestProviderVanishes(t *testing.T) {
 	data, d := content(24<<20, 26)
 	o := newOrigin(data)
-	o.slow = time.Millisecond
+	o.gate, o.before = make(chan struct{}), 7<<20 // what dies with the seed, at most
 	var nodes []*node
 	for i := range 4 {
 		nodes = append(nodes, startNode(t, nodeConfig{zone: "a", seed: i == 0, origin: o}))
@@ -255,6 +255,7 @@ func TestProviderVanishes(t *testing.T) {
 	eventually(t, "half way", func() bool { return nodes[1].Status().ClientBytes > 6<<20 })
 	began := time.Now()
 	nodes[0].stop()
+	close(o.gate)
 	<-done
 	t.Logf("%v after the seed died: origin copies %s", time.Since(began), copies(o, data))
 	if c := float64(o.sent.Load()) / float64(len(data)); c > 1.3 {
@@ -367,6 +368,20 @@ func TestLyingAttester(t *testing.T) {
 	checkEvidence(t, told, a.host.ID(), data, wrong)
 }
 
+// pausing is a connection that lets so many bytes out, and the others once a client has been given some.
+type pausing struct {
+	net.Conn
+	left  *atomic.Int64
+	given <-chan struct{}
+}
+
+func (c pausing) Write(p []byte) (int, error) {
+	if c.left.Add(-int64(len(p))) < 0 {
+		<-c.given
+	}
+	return c.Conn.Write(p)
+}
+
 // Two liars come one after the other, and each has signed wrong hashes. Only the client that was given bytes of the first
 // has to come again: the second time it gets nothing before all is proven, whoever lies meanwhile.
 func TestLyingAttestersOneAfterTheOther(t *testing.T) {
@@ -374,24 +389,43 @@ func TestLyingAttestersOneAfterTheOther(t *testing.T) {
 	o := newOrigin(data)
 	o.fail = errors.New("out of reach")
 	b := startNode(t, nodeConfig{zone: "a", origin: o})
-	join := func(at int) *node {
+	join := func(at int, listen func(net.Listener) net.Listener) *node {
 		wrong := bytes.Clone(data)
 		wrong[at] ^= 1
-		liar := startNode(t, nodeConfig{zone: "a", origin: newOrigin()})
+		liar := startNode(t, nodeConfig{zone: "a", origin: newOrigin(), listen: listen})
 		doctor(t, liar, d, wrong, func(b []byte) swarm.Hash { return sha256.Sum256(b) })
 		mesh(t, liar, b)
 		return liar
 	}
-	join(7 << 20)
-	if got, err := b.pull(want(d, int64(len(data)))); !errors.Is(err, ErrRestarted) {
-		t.Fatalf("%d bytes, %v", len(got), err)
+	var left atomic.Int64
+	left.Store(7 << 20)
+	given := make(chan struct{})
+	join(7<<20, func(l net.Listener) net.Listener {
+		return &badListener{l, func(c net.Conn) net.Conn { return pausing{c, &left, given} }}
+	})
+	h, err := b.Open(t.Context(), want(d, int64(len(data))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	r, err := h.Reader(0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := io.ReadFull(r, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	close(given)
+	if _, err := io.Copy(io.Discard, r); !errors.Is(err, ErrRestarted) {
+		t.Fatalf("got %v", err)
 	}
 	pulled := make(chan struct{})
 	go func() {
 		defer close(pulled)
 		b.mustPull(want(d, int64(len(data))), data)
 	}()
-	second := join(6 << 20)
+	second := join(6<<20, nil)
 	eventually(t, "the second liar is found out", func() bool {
 		s := b.session(d)
 		return s != nil && b.distrusts(s, swarm.PeerID(second.host.ID()))
@@ -575,9 +609,7 @@ func TestStrangerFoundByDiscovery(t *testing.T) {
 	pa, pb := &fakeProviders{table: table}, &fakeProviders{table: table}
 	o := newOrigin(data)
 	a := startNode(t, nodeConfig{zone: "a", origin: o, find: pa})
-	b := startNode(t, nodeConfig{zone: "a", find: pb, edit: func(c *Config) {
-		c.Swarm.Discover = 20 * time.Second // it has no origin to go to, however slow the day
-	}})
+	b := startNode(t, nodeConfig{zone: "a", find: pb})
 	other := startNode(t, nodeConfig{zone: "a"})
 	mesh(t, b, other) // b searches only if it is not alone
 	pa.self = peer.AddrInfo{ID: a.host.ID(), Addrs: a.host.Addrs()}

@@ -250,7 +250,15 @@ func TestNoRoomAndWrongBytes(t *testing.T) {
 		full := startNode(t, nodeConfig{zone: "a", origin: newOrigin(data), capacity: 512 << 10, edit: soonOver})
 		mesh(t, liar, full)
 		doctor(t, liar, d, bad, func(b []byte) swarm.Hash { return sha256.Sum256(b) })
-		got, err := full.pull(want(d, int64(size)))
+		h, err := full.Open(t.Context(), want(d, int64(size)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := h.Reader(0, -1) // stays: with the session the node would forget who lied
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(struct{ io.Reader }{r})
 		switch {
 		case size < 1<<20:
 			if err != nil || !bytes.Equal(got, data) {
@@ -262,6 +270,8 @@ func TestNoRoomAndWrongBytes(t *testing.T) {
 			t.Error(err)
 		}
 		full.mustPull(want(d, int64(size)), data)
+		_ = r.Close()
+		_ = h.Close()
 		if in := full.Status().BytesIn; in.Zone < int64(size) {
 			t.Errorf("the liar was not asked: %+v", in)
 		}
