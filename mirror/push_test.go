@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -227,18 +229,21 @@ func TestPushStopsMidway(t *testing.T) {
 // TestPushSlowAnswer: a registry may take its time after the last byte; the read
 // deadline of the body does not end the request.
 func TestPushSlowAnswer(t *testing.T) {
-	w := newWorld(t, Config{BodyTimeout: 250 * time.Millisecond})
-	w.origin.pushHook = func(OriginRequest, []byte) (*http.Response, error) {
-		<-time.After(500 * time.Millisecond)
-		return answerWith(201)(OriginRequest{}, nil)
-	}
-	srv := w.serve(t, nil)
-	for range 2 { // the connection stays
-		req, _ := http.NewRequest("PUT", srv.URL+path+"blobs/uploads/u", strings.NewReader("data"))
-		resp, err := srv.Client().Do(req)
-		if err != nil || resp.StatusCode != 201 {
-			t.Fatalf("%+v, %v", resp, err)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{BodyTimeout: time.Second})
+		w.origin.pushHook = func(OriginRequest, []byte) (*http.Response, error) {
+			time.Sleep(10 * time.Second)
+			return answerWith(201)(OriginRequest{}, nil)
 		}
-		resp.Body.Close()
-	}
+		conn := dial(t, NewServer(w))
+		r := bufio.NewReader(conn)
+		for range 2 { // the connection stays
+			fmt.Fprintf(conn, "PUT %sblobs/uploads/u HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\ndata", path)
+			resp, err := http.ReadResponse(r, nil)
+			if err != nil || resp.StatusCode != 201 || resp.Close {
+				t.Fatalf("%+v, %v", resp, err)
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+		}
+	})
 }

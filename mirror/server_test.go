@@ -36,8 +36,8 @@ func TestServerBounds(t *testing.T) {
 // their request, in its line, its headers or its body. All are closed in time,
 // and other clients are served meanwhile.
 func TestServerHalfSentRequests(t *testing.T) {
-	w := newWorld(t, Config{BodyTimeout: 300 * time.Millisecond})
-	srv := w.serve(t, func(s *http.Server) { s.ReadHeaderTimeout = 300 * time.Millisecond })
+	w := newWorld(t, Config{BodyTimeout: 2 * time.Second})
+	srv := w.serve(t, func(s *http.Server) { s.ReadHeaderTimeout = 2 * time.Second }) // enough for the client that sends a whole one
 	parts := []string{
 		"GET /v2/ HT",
 		"GET /v2/ HTTP/1.1\r\nHost: x\r\nX-Half: ",

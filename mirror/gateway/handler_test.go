@@ -148,7 +148,11 @@ func TestAnswers(t *testing.T) {
 			if row.edit != nil {
 				row.edit(o)
 			}
-			resp, body, err := do(t, New(Config{OpenTimeout: 50 * time.Millisecond}, o), row.method, target, row.headers...)
+			var cfg Config
+			if row.code == Timeout {
+				cfg.OpenTimeout = 50 * time.Millisecond
+			}
+			resp, body, err := do(t, New(cfg, o), row.method, target, row.headers...)
 			if err != nil || resp.StatusCode != row.status || Code(resp.Header.Get(ErrorHeader)) != row.code {
 				t.Fatalf("%v, %q, %v", resp, body, err)
 			}
