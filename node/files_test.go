@@ -95,7 +95,7 @@ func (w *sentWriter) Write(p []byte) (int, error) {
 // getFile asks the gateway of a node. headers are names and values in turn.
 func (n *testNode) getFile(t testing.TB, method, url string, headers ...string) (*http.Response, []byte, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, n.mirrorURL("/mesh/"+url), nil)
 	if err != nil {

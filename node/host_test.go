@@ -47,7 +47,7 @@ func TestHostTakes500Peers(t *testing.T) {
 	for i := range hosts {
 		hosts[i] = bareHost(t, keys)
 	}
-	limit := semaphore.NewWeighted(64)
+	limit := semaphore.NewWeighted(16)
 	var wg sync.WaitGroup
 	for _, h := range hosts {
 		if err := limit.Acquire(t.Context(), 1); err != nil {

@@ -158,8 +158,8 @@ func TestRevoke(t *testing.T) {
 // Who is not on the allow list is no member; the list is read again when it changes, and a broken one changes nothing.
 func TestAllowPeers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "allow")
-	write := func(text string) {
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	write := func(text string) { // at once: the node may look at any time, and a file that is empty yet admits nobody
+		if err := errors.Join(os.WriteFile(path+".new", []byte(text), 0o600), os.Rename(path+".new", path)); err != nil {
 			t.Fatal(err)
 		}
 	}

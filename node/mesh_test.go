@@ -533,6 +533,7 @@ func TestDrainServesToTheEnd(t *testing.T) {
 	reg.gate = make(chan struct{})
 	c := testConfig(t, "")
 	c.Origin.Registries = []Registry{{Host: "registry.test", URL: reg.URL}}
+	c.DrainTimeout = time.Minute
 	n := launch(t, c, nil)
 	type answer struct {
 		data []byte

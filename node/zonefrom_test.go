@@ -99,7 +99,7 @@ func TestZoneFromClouds(t *testing.T) {
 		t.Run(row.cloud+row.azure, func(t *testing.T) {
 			s := httptest.NewServer(fakeMetadata(row.azure))
 			defer s.Close()
-			got, err := zoneFrom(t.Context(), row.cloud, newMetadata(s.URL, metadataTimeout))
+			got, err := zoneFrom(t.Context(), row.cloud, newMetadata(s.URL, time.Minute))
 			if got != row.want || (err == nil) != (row.want != "") {
 				t.Errorf("got %q, %v, want %q", got, err, row.want)
 			}
