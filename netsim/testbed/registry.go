@@ -57,9 +57,11 @@ func (w *countingWriter) WriteHeader(status int) {
 }
 
 func (w *countingWriter) Write(p []byte) (int, error) {
-	n, err := w.ResponseWriter.Write(p)
-	if !w.fails {
-		w.bytes.Add(int64(n))
+	if w.fails {
+		return w.ResponseWriter.Write(p)
 	}
+	w.bytes.Add(int64(len(p))) // before it can be read: whoever has the last byte may ask for the count at once
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes.Add(int64(n - len(p)))
 	return n, err
 }
