@@ -220,7 +220,8 @@ func checkSecrets(t *testing.T, m *mesh, auth *authServer) {
 	}
 }
 
-// checkSecrets looks for logged secrets in the node's log, which is to be at debug level, and for kept ones in its files.
+// checkSecrets looks for logged secrets in the node's log, which is to be at debug level, and for kept ones in its files,
+// of which some may be renamed meanwhile: a blob becomes durable after a client has its last byte.
 func (n *node) checkSecrets(t *testing.T, logged []string, kept ...string) {
 	t.Helper()
 	if !strings.Contains(n.output(), "request refused") {
@@ -231,18 +232,20 @@ func (n *node) checkSecrets(t *testing.T, logged []string, kept ...string) {
 			t.Errorf("the log of %s holds a secret (%.12s...): %.300s", n.name, s, n.output()[max(0, i-200):])
 		}
 	}
-	must(t, filepath.WalkDir(n.dir, func(path string, e os.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() {
-			return err
-		}
-		data, err := os.ReadFile(path)
-		for _, s := range kept {
-			if strings.Contains(string(data), s) {
-				t.Errorf("%s holds a secret", path)
+	n.waitFor(t, "a moment in which its files stay where they are", time.Minute, func() error {
+		return filepath.WalkDir(n.dir, func(path string, e os.DirEntry, err error) error {
+			if err != nil || !e.Type().IsRegular() {
+				return err
 			}
-		}
-		return err
-	}))
+			data, err := os.ReadFile(path)
+			for _, s := range kept {
+				if strings.Contains(string(data), s) {
+					t.Errorf("%s holds a secret", path)
+				}
+			}
+			return err
+		})
+	})
 }
 
 // Secrets in every place where a client or the operator may put one, right or wrong, are in no log.

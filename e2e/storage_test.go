@@ -80,10 +80,14 @@ func (n *node) storage(t testing.TB) storageStatus {
 	return *s.Storage
 }
 
-// waitWritten waits until a seed has nothing left to write to the bucket.
-func (n *node) waitWritten(t testing.TB) {
+// waitWritten waits until a seed holds an image, which takes it a little longer than to give it to a client, and has nothing
+// left to write to the bucket.
+func (n *node) waitWritten(t testing.TB, img *image) {
 	t.Helper()
 	n.waitFor(t, "an end of writing", 60*time.Second, func() error {
+		if missing := n.lacks(t, img); len(missing) > 0 {
+			return fmt.Errorf("it lacks %v", missing)
+		}
 		if s := n.storage(t); s.Pending > 0 || s.Write.Problem != "" {
 			return fmt.Errorf("%+v", s)
 		}
@@ -147,7 +151,7 @@ func TestSeedStorage(t *testing.T) {
 	}
 	var written int64
 	for _, node := range m.nodes {
-		node.waitWritten(t)
+		node.waitWritten(t, img)
 		written += node.storage(t).BlobsOut
 	}
 	g.has(t, img)
@@ -189,7 +193,7 @@ func TestSeedStorage(t *testing.T) {
 		return nil
 	})
 	g.start(t)
-	m.nodes[0].waitWritten(t)
+	m.nodes[0].waitWritten(t, second)
 	g.has(t, second)
 
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "another")
