@@ -37,7 +37,7 @@ type authServer struct {
 
 	users map[string]string   // passwords by name
 	mays  map[string][]string // repositories by name; "" is anybody
-	life  time.Duration       // of a token; 0: 5 min. Set before anybody asks
+	life  time.Duration       // of a token, at least, and less than a second more; 0: 5 min. Set before anybody asks
 
 	mu     sync.Mutex
 	asked  map[string]int // by "USER SCOPE"
@@ -115,8 +115,8 @@ func (a *authServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (a *authServer) sign(user string, access []any) (string, error) {
 	now := time.Now().Unix()
 	expires := now + 300
-	if a.life > 0 {
-		expires = time.Now().Add(a.life - registryLeeway).Unix()
+	if a.life != 0 {
+		expires = time.Now().Add(a.life - registryLeeway + time.Second - 1).Unix() // whole seconds, rounded up
 	}
 	header, err := json.Marshal(map[string]any{"typ": "JWT", "alg": "ES256", "x5c": []string{base64.StdEncoding.EncodeToString(a.der)}})
 	if err != nil {

@@ -37,7 +37,7 @@ func TestHarborTokenOverTLS(t *testing.T) {
 		must(t, err)
 		return "Bearer " + token
 	}
-	issuer.life = 1 // ns; it has ended by the time that the nodes are there
+	issuer.life = -time.Minute
 	ended := grant("team/app")
 	issuer.life = 0
 	m.start(t, nodeSpec{"east", true}, nodeSpec{"west", true})
@@ -96,7 +96,7 @@ func (m *mesh) harborJob(t testing.TB, auth func(*http.Request), repo, token str
 	if err := json.Unmarshal([]byte(body), &job); err != nil || status != http.StatusOK {
 		t.Fatalf("%d %s", status, body)
 	}
-	m.nodes[1].waitFor(t, "the end of a job", 30*time.Second, func() error {
+	m.nodes[1].waitFor(t, "the end of a job", time.Minute, func() error {
 		status, body = m.nodes[1].harborTLS(t, http.MethodGet, fmt.Sprint("/oapi/v1/jobs/", job.ID), "", auth)
 		if err := json.Unmarshal([]byte(body), &job); err != nil || status != http.StatusOK || job.State == "PENDING" {
 			return fmt.Errorf("%d %s", status, body)

@@ -393,14 +393,14 @@ func TestAuthQuestionsOfContainerd(t *testing.T) {
 func TestTokenExpiresMidBlob(t *testing.T) {
 	n := newNetwork(t)
 	auth := startAuthServer(t, n, map[string]string{user: password}, map[string][]string{user: {"team/app"}})
-	auth.life = time.Second
+	auth.life = 3 * time.Second // the third answer begins after 5
 	r := startRegistry(t, n)
 	m := &mesh{net: n, registry: r, origin: r.url(), dir: t.TempDir()}
 	m.guarded = r.guard(t, n, auth.config(t))
 	m.extra = []string{"--registry", guardedHost + "=" + m.guarded.url()}
 	m.start(t, nodeSpec{"east", true})
 	img := byPath(r.pushImage(t, "team/app", 1, 12*mib))
-	m.guarded.proxy.behave(t, behaviour{Rate: 4 * mib, Cut: 5 * mib})
+	m.guarded.proxy.behave(t, behaviour{Rate: 2 * mib, Cut: 5 * mib})
 	must(t, libraryPull(m.nodes[0].mirror(), img, &authn.Basic{Username: user, Password: password}))
 	c := m.guarded.proxy.counts(t)
 	if size := img.manifest.Layers[0].Size; c.BlobRequests < 4 || c.BlobBytes != size {
