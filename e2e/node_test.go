@@ -151,17 +151,20 @@ func (n *node) start(t testing.TB) {
 		args = append(args, n.mesh.each(n)...)
 	}
 	n.process = startProcess(t, filepath.Base(n.dir), exec.Command(cmp.Or(n.binary, meshdBinary(t)), args...))
-	n.waitFor(t, "readiness", time.Minute, func() error {
-		resp, err := httpClient.Get("http://" + n.admin() + "/readyz")
-		if err != nil {
-			return err
-		}
-		resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			return errors.New(resp.Status)
-		}
-		return nil
-	})
+	n.waitFor(t, "readiness", time.Minute, n.ready)
+}
+
+// ready returns nil when the node says that it is ready.
+func (n *node) ready() error {
+	resp, err := httpClient.Get("http://" + n.admin() + "/readyz")
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(resp.Status)
+	}
+	return nil
 }
 
 func (n *node) tryStatus() (nodeStatus, error) {
