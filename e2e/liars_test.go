@@ -179,6 +179,27 @@ func (n *node) pullPatiently(t *testing.T, b blob, again *atomic.Int64) error {
 // convictions are reasons for a quarantine that no honest node gives, however slow the machine is.
 var convictions = []string{"signed hashes proved wrong", "bytes do not match their attested hash", "protocol broken"}
 
+// quarantined is whom the node leaves alone, and why.
+func (n *node) quarantined(t testing.TB) (out []struct{ Peer, Why string }) {
+	t.Helper()
+	var s struct {
+		Quarantined []struct{ Peer, Why string }
+	}
+	must(t, getJSON("http://"+n.admin()+"/v1/status", &s))
+	return s.Quarantined
+}
+
+// convicted are the peers that the node takes for liars.
+func (n *node) convicted(t testing.TB) (peers []string) {
+	t.Helper()
+	for _, q := range n.quarantined(t) {
+		if slices.Contains(convictions, q.Why) {
+			peers = append(peers, q.Peer)
+		}
+	}
+	return peers
+}
+
 // checkHonest looks the honest nodes over.
 func (m *liarMesh) checkHonest(t *testing.T) {
 	honest := map[string]string{}

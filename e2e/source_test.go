@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -22,14 +23,14 @@ func TestSourceFailsMidBlob(t *testing.T) {
 	long(t)
 	const size = 32 * mib
 	for _, row := range []struct {
-		name  string
-		fail  func(t *testing.T, n *node, b blob)
-		liars int
+		name string
+		fail func(t *testing.T, n *node, b blob)
+		lies bool
 	}{
-		{"dies", func(t *testing.T, n *node, b blob) { n.kill() }, 0},
-		{"stalls", func(t *testing.T, n *node, b blob) { must(t, n.cmd.Process.Signal(syscall.SIGSTOP)) }, 0},
-		{"rots", func(t *testing.T, n *node, b blob) { n.rot(t, b, size/2) }, 0},
-		{"lies", func(t *testing.T, n *node, b blob) {}, 1}, // from its second half on
+		{"dies", func(t *testing.T, n *node, b blob) { n.kill() }, false},
+		{"stalls", func(t *testing.T, n *node, b blob) { must(t, n.cmd.Process.Signal(syscall.SIGSTOP)) }, false},
+		{"rots", func(t *testing.T, n *node, b blob) { n.rot(t, b, size/2) }, false},
+		{"lies", func(t *testing.T, n *node, b blob) {}, true}, // from its second half on
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			m := newMesh(t, nodeSpec{"east", false}, nodeSpec{"east", false}, nodeSpec{"east", false})
@@ -40,7 +41,9 @@ func TestSourceFailsMidBlob(t *testing.T) {
 				must(t, err)
 			}
 			here, source := m.nodes[2], m.nodes[0]
-			if row.liars > 0 {
+			var liars []string
+			if row.lies {
+				liars = append(liars, source.status(t).PeerID)
 				source.kill()
 				source.binary = liar(t, size/2)
 				source.start(t)
@@ -65,9 +68,9 @@ func TestSourceFailsMidBlob(t *testing.T) {
 				t.Error(err)
 			}
 			in := here.status(t)
-			t.Logf("in %+v, wasted %d, quarantined %d", in.BytesIn, in.DuplicateBytes, in.Quarantined.n)
-			if in.Quarantined.n != row.liars {
-				t.Errorf("%d peers are quarantined, want %d", in.Quarantined.n, row.liars)
+			t.Logf("in %+v, wasted %d, quarantined %v", in.BytesIn, in.DuplicateBytes, here.quarantined(t))
+			if got := here.convicted(t); !slices.Equal(got, liars) {
+				t.Errorf("%v are convicted of a lie, want %v", got, liars)
 			}
 			m.checkCopies(t, size, 1)
 		})
