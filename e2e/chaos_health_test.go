@@ -181,8 +181,8 @@ func (r *chaosRun) checkHealth(before vitals) {
 	})
 	for _, n := range r.nodes {
 		r.checkLog(n)
-		r.checkFiles(n)
 	}
+	r.until(time.Minute, checkFiles)
 }
 
 // checkLog looks for what no honest mesh says.
@@ -198,9 +198,11 @@ func (r *chaosRun) checkLog(n *chaosNode) {
 	}
 }
 
-// checkFiles looks for what is left behind, and more than there should be.
-func (r *chaosRun) checkFiles(n *chaosNode) {
+// checkFiles looks for what is left behind, and more than there should be. A node that keeps its small files up to date has
+// one of either for a moment.
+func checkFiles(n *chaosNode) error {
 	var bytes int64
+	var left []string
 	data := filepath.Join(n.spot.dir, "data")
 	err := filepath.WalkDir(data, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -208,17 +210,22 @@ func (r *chaosRun) checkFiles(n *chaosNode) {
 		}
 		name := d.Name()
 		if strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".tmp") || strings.Contains(path, "/trash/") || strings.Contains(name, "spool") {
-			r.breaks("%s left %s behind", n.name, path)
+			left = append(left, path)
 		}
 		if info, err := d.Info(); err == nil && strings.Contains(path, "/blobs/") {
 			bytes += info.Size()
 		}
 		return nil
 	})
-	must(r.t, err)
-	if bytes > (chaosCacheMiB+1)<<20 {
-		r.breaks("%s keeps %d bytes of blobs, --cache-size is %d MiB", n.name, bytes, chaosCacheMiB)
+	switch {
+	case err != nil:
+		return err
+	case len(left) > 0:
+		return fmt.Errorf("left behind: %v", left)
+	case bytes > (chaosCacheMiB+1)<<20:
+		return fmt.Errorf("keeps %d bytes of blobs, --cache-size is %d MiB", bytes, chaosCacheMiB)
 	}
+	return nil
 }
 
 // report prints the figures, and on failure the story.
