@@ -17,7 +17,7 @@ import (
 
 // raw sends bytes as they are and reads one answer: clients of net/http would clean the path.
 func raw(addr, request string) (status int, header http.Header, body string, err error) {
-	conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	conn, err := net.DialTimeout("tcp", addr, time.Minute)
 	if err != nil {
 		return 0, nil, "", err
 	}
@@ -329,7 +329,7 @@ func TestHangUps(t *testing.T) {
 	must(t, err)
 	m.checkCopies(t, int64(len(b.data)), maxCopies)
 	httpClient.CloseIdleConnections()
-	n.waitFor(t, "return to the goroutines and descriptors before", 90*time.Second, func() error {
+	n.waitFor(t, "return to the goroutines and descriptors before", 2*time.Minute, func() error {
 		g, f := n.metric(t, "go_goroutines"), n.descriptors(t)
 		if g > goroutines+8 || f > fds+4 {
 			return fmt.Errorf("%v goroutines (%v before), %d descriptors (%d before)", g, goroutines, f, fds)

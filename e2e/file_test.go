@@ -273,12 +273,12 @@ func TestGetCommand(t *testing.T) {
 	}
 
 	t.Run("interrupted and gone on with", func(t *testing.T) {
-		cmd := n.get(ctx, t, "-o", out, "--limit", "8MB/s", "--json", s.url("/etag/a"))
+		cmd := n.get(ctx, t, "-o", out, "--limit", "2MB/s", "--json", s.url("/etag/a")) // 8 s
 		pipe, err := cmd.StdoutPipe()
 		must(t, err)
 		must(t, cmd.Start())
 		dec := json.NewDecoder(pipe)
-		for ev := (event{}); ev.Event != "progress"; {
+		for ev := (event{}); ev.Event != "progress" || ev.Done < mib; {
 			must(t, dec.Decode(&ev))
 		}
 		must(t, cmd.Process.Signal(syscall.SIGINT))

@@ -109,7 +109,7 @@ func (r *tlsRegistry) client(t testing.TB) *http.Client {
 	must(t, err)
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(data)
-	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}}
+	return &http.Client{Timeout: time.Minute, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}}
 }
 
 // has asks the registry itself whether a tag is there.
@@ -235,7 +235,7 @@ func TestCurlThroughTheProxy(t *testing.T) {
 	node := proxyNode(t, n, "--registry", reg.flag(), "--proxy-rule", ip+":8443=direct",
 		"--proxy-rule", "/.*\\.bad\\.invalid/=refuse")
 	curl := func(args ...string) (string, error) {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		out, err := exec.CommandContext(ctx, "curl", append([]string{"-sS", "-x", "http://" + node.mirror()}, args...)...).CombinedOutput()
 		return string(out), err

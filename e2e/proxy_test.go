@@ -239,7 +239,7 @@ func (p *countingProxy) behave(t testing.TB, how behaviour) {
 }
 
 func getJSON(url string, into any) error {
-	client := http.Client{Timeout: 10 * time.Second}
+	client := http.Client{Timeout: time.Minute}
 	resp, err := client.Get(url)
 	if err != nil {
 		return err

@@ -60,6 +60,7 @@ func TestKeyRotationUnderPull(t *testing.T) {
 		if err := m.waitSent(ctx, t, img.size/40); err != nil {
 			return err
 		}
+		start := time.Now()
 		meshd("key", "rotate", key)
 		for _, n := range m.nodes {
 			n.waitFor(t, "the new key on all connections", time.Minute, func() error {
@@ -80,7 +81,9 @@ func TestKeyRotationUnderPull(t *testing.T) {
 				return err
 			})
 		}
-		if sent := m.registry.proxy.counts(t).BlobBytes; sent >= img.size {
+		sent := m.registry.proxy.counts(t).BlobBytes
+		t.Logf("rotated after %v; the registry has sent %d of %d bytes", time.Since(start).Round(time.Millisecond), sent, img.size)
+		if sent >= img.size {
 			return fmt.Errorf("the pull was over before the rotation was: the registry has sent %d bytes", sent)
 		}
 		m.registry.proxy.behave(t, behaviour{})
