@@ -44,6 +44,8 @@ type session struct {
 	doubted  bool          // the whole was wrong once: see readable
 	flowing  bool          // bytes came, or the origin says that they will
 	sign     time.Time     // the last that they will, while the size is unknown
+	reader   swarm.PeerID  // that reads all of it then, as far as this node knows; "": none, or this one
+	spooled  int64         // bytes that this node has read of it then
 	changed  chan struct{} // closed at the next change
 	refs     int           // handles, uploads under way, and the session itself until it ended
 	class    swarm.Class

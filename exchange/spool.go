@@ -58,6 +58,9 @@ func (x *Exchange) fillSpool(ctx context.Context, s *session, f *os.File, body O
 	defer context.AfterFunc(ctx, func() { _ = body.Close() })()
 	end := newGrace(spoolGrace, func() { cancel(errDrips) })
 	defer end.stop()
+	s.mu.Lock()
+	s.spooled = 0
+	s.mu.Unlock()
 	from := &spooling{Reader: body, s: s, end: end}
 	buf := make([]byte, chunkSize)
 	for n < maxSpool {
@@ -94,17 +97,19 @@ func (r *spooling) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
 	r.ended = err == io.EOF
 	if n > 0 {
-		r.s.hope()
+		r.s.hope("", n)
 		r.end.extend(time.Duration(n) * time.Second / spoolRate)
 	}
 	return n, err
 }
 
-// hope notes a sign that the blob is on its way, of which nothing can be read yet.
-func (s *session) hope() {
+// hope notes a sign that the blob is on its way, of which nothing can be read yet: a reader's word, or "" and so
+// many bytes that came to this node.
+func (s *session) hope(reader swarm.PeerID, bytes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sign = time.Now()
+	s.sign, s.reader = time.Now(), reader
+	s.spooled += int64(bytes)
 }
 
 // lastSign returns when the last one was.
@@ -117,6 +122,6 @@ func (s *session) lastSign() time.Time {
 // await notes that another node reads a blob of unknown size.
 func (x *Exchange) await(a swarm.Await) {
 	if s := x.session(a.Digest); s != nil {
-		s.hope()
+		s.hope(a.Reader, 0)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/meshd-project/meshd/exchange/pace"
+	"github.com/meshd-project/meshd/exchange/swarm"
 )
 
 // trickle is a body that sends so many bytes at a time, and then waits.
@@ -86,5 +87,28 @@ func TestSpool(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// While another node reads a blob of unknown size, who asks for it is told which.
+func TestPullNamesReader(t *testing.T) {
+	x := &Exchange{sessions: make(map[digest.Digest]*session)}
+	d := digest.FromString("x")
+	if _, ok := x.Pull(d); ok {
+		t.Error("a pull of nothing")
+	}
+	x.sessions[d] = newSession(d, nil)
+	x.await(swarm.Await{Digest: d, Reader: "peer"})
+	if p, ok := x.Pull(d); !ok || p.Reader != "peer" || p.Size != -1 {
+		t.Errorf("%+v", p)
+	}
+	x.sessions[d].hope("", 7)
+	if p, _ := x.Pull(d); p.Reader != "" || p.Spooled != 7 {
+		t.Errorf("this node reads it: %+v", p)
+	}
+	x.await(swarm.Await{Digest: d, Reader: "peer"})
+	x.sessions[d].size = 10
+	if p, _ := x.Pull(d); p.Reader != "" || p.Spooled != 0 {
+		t.Errorf("its size is known: %+v", p)
 	}
 }

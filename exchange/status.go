@@ -34,6 +34,10 @@ type Pull struct {
 	Class   string        `json:"class"`
 	Started time.Time     `json:"started"`
 	BytesIn Sources       `json:"bytes_in"`
+	// Reader is the peer that reads all of it, while the origin tells no size; empty if that is this node or nobody yet.
+	Reader peer.ID `json:"reader,omitempty"`
+	// Spooled is how many bytes this node has read of it then.
+	Spooled int64 `json:"spooled,omitempty"`
 	// Streamed: it goes to its readers only, for the disk has no room.
 	Streamed bool `json:"streamed,omitempty"`
 }
@@ -80,6 +84,15 @@ func (x *Exchange) Status() Status {
 	return st
 }
 
+// Pull returns the blob of that name in the store that is on its way, as in Status.
+func (x *Exchange) Pull(name digest.Digest) (Pull, bool) {
+	s := x.session(name)
+	if s == nil || s.asleep() {
+		return Pull{}, false
+	}
+	return s.status(), true
+}
+
 func (s *session) status() Pull {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,6 +100,9 @@ func (s *session) status() Pull {
 	p := Pull{Digest: content, Private: private, Size: s.size, Readers: s.readers, Class: "background", Started: s.started, BytesIn: s.in.sources(), Streamed: s.unkept.on}
 	if s.class == swarm.Foreground {
 		p.Class = "foreground"
+	}
+	if s.size < 0 {
+		p.Reader, p.Spooled = peer.ID(s.reader), s.spooled
 	}
 	if s.size > 0 {
 		p.Have = min(int64(s.held)*s.layout.PieceSize, s.size)
