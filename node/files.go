@@ -3,6 +3,7 @@ package node
 import (
 	"crypto/x509"
 	"fmt"
+	"net"
 	"net/http"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -28,7 +29,7 @@ func (n *node) openFiles() (err error) {
 	n.files, err = files.New(files.Config{
 		RootCAs: authorities,
 		Allow:   n.cfg.Files.Allow, Gateway: n.cfg.Files.Gateway, Control: origin.GuardClient, Own: n.notOwn,
-		MeshKey: func() []byte { return n.meshKeys.all()[0].psk }, Limits: n.limits, Members: n.connectedIDs, Settled: n.settled,
+		MeshKey: func() []byte { return n.meshKeys.all()[0].psk }, Limits: n.limits, Members: n.connectedIDs, Address: n.addressOf, Settled: n.settled,
 	}, n.host)
 	if err != nil {
 		return err
@@ -68,6 +69,17 @@ func (n *node) serveFile(w http.ResponseWriter, r *http.Request) error {
 	}
 	n.gateway.Serve(w, r, gateway.Ask{URL: q.URL, Header: q.Header, Filter: q.Filter, Digest: q.Digest})
 	return nil
+}
+
+// addressOf is the address of a member's data port, without the port; "" if it is none, or has not told.
+func (n *node) addressOf(id peer.ID) string {
+	for _, m := range n.topology.Members() {
+		if m.ID == id {
+			host, _, _ := net.SplitHostPort(m.DataAddr) // "" if that is no address
+			return host
+		}
+	}
+	return ""
 }
 
 func (n *node) connectedIDs() []peer.ID {

@@ -50,7 +50,9 @@ func (p *cacheLsCommand) Run(ctx context.Context, std streams) error {
 // printImages lists images and files, and how much is neither.
 func printImages(w io.Writer, cache *node.Cache) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "IMAGE\tPLATFORM\tHERE\tBLOBS\tMISSING\tBY")
+	if len(cache.Images) > 0 || len(cache.Files) == 0 {
+		fmt.Fprintln(t, "IMAGE\tPLATFORM\tHERE\tBLOBS\tMISSING\tBY")
+	}
 	for _, i := range cache.Images {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%s\n", shortImage(i.Image), platformsText(i.Platforms), sizeText(i.Bytes), i.Blobs, i.Missing, i.Source)
 	}
@@ -58,7 +60,10 @@ func printImages(w io.Writer, cache *node.Cache) error {
 		return err
 	}
 	if len(cache.Files) > 0 {
-		fmt.Fprintln(t, "\nFILE\tSIZE\tHERE")
+		if len(cache.Images) > 0 {
+			fmt.Fprintln(t)
+		}
+		fmt.Fprintln(t, "FILE\tSIZE\tHERE")
 		for _, f := range cache.Files {
 			fmt.Fprintf(t, "%s\t%s\t%s\n", cmp.Or(f.URL, shortDigest(f.Name.String())), sizeText(f.Size), sizeText(f.Bytes))
 		}

@@ -22,11 +22,11 @@ type body struct {
 }
 
 func (b *body) begin() {
-	_ = b.control.SetWriteDeadline(time.Now().Add(b.limit))
 	if !b.committed {
 		b.committed = true
 		b.commit()
 	}
+	_ = b.control.SetWriteDeadline(time.Now().Add(b.limit))
 }
 
 // Write implements io.Writer.

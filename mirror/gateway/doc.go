@@ -10,10 +10,11 @@
 //
 // Request headers go to the file's origin and make the file the caller's own (package seed/file), except those of the
 // connection, those that ask for a part or put a condition, which are answered here, and those that every client sends
-// and no origin needs (User-Agent, Accept and such). Two are for the node:
+// and no origin needs (User-Agent, Accept and such). Three are for the node:
 //
 //	Meshd-Digest: sha256:HEX     what the bytes have to be; lets nodes share the file whatever URL it is asked by
 //	Meshd-Filter: NAME,NAME      query parameters that do not tell one file from another
+//	Meshd-Waiting: 1             tell once a second, by 102 with this header, what is known while no byte comes ([Waiting])
 //
 // [Handler.Serve] answers for a file that is named in another way (the admin API's).
 //

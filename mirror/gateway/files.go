@@ -30,6 +30,8 @@ type File interface {
 	// Open begins to bring in n bytes from off; n < 0 is to the end. It returns when bytes can be expected. Of a file of unknown
 	// length that may be late; it gives up by itself when nobody seems to read it.
 	Open(ctx context.Context, off, n int64) (Content, error)
+	// Waiting tells what is known while Open, or the first byte, is awaited. It does not wait.
+	Waiting() Waiting
 }
 
 // Info describes a version.

@@ -108,7 +108,7 @@ var kept = map[string]bool{
 	"If-Unmodified-Since": true, "Keep-Alive": true, "Origin": true, "Priority": true, "Proxy-Authorization": true, "Proxy-Connection": true,
 	"Range": true, "Referer": true, "Te": true, "Trailer": true, "Transfer-Encoding": true, "Upgrade": true,
 	"Upgrade-Insecure-Requests": true, "User-Agent": true, "Via": true, "X-Forwarded-For": true, "Cache-Control": true, "Pragma": true,
-	DigestHeader: true, FilterHeader: true,
+	DigestHeader: true, FilterHeader: true, WaitHeader: true,
 }
 
 // ask reads what a request asks for.
@@ -193,6 +193,8 @@ func (h *Handler) send(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	if info.Size < 0 { // its first byte may come after its last has been read somewhere: File bounds that by what it sees
 		ctx = r.Context()
 	}
+	stop := h.tell(w, r, f)
+	defer stop()
 	c, err := f.Open(ctx, off, n)
 	if err != nil {
 		return err
@@ -201,6 +203,7 @@ func (h *Handler) send(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	if c.Size() != info.Size { // it is known now, or what was told of it was wrong
 		info.Size = c.Size()
 		if s, err = parseRange(spec, info.Size); err != nil {
+			stop()
 			return unsatisfiable(w, info.Size)
 		}
 	}
@@ -210,7 +213,7 @@ func (h *Handler) send(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	}
 	defer reader.Close()
 	defer context.AfterFunc(r.Context(), func() { _ = reader.Close() })()
-	b := &body{w: w, control: http.NewResponseController(w), limit: h.cfg.WriteTimeout, commit: func() { commit(w, info, s) }}
+	b := &body{w: w, control: http.NewResponseController(w), limit: h.cfg.WriteTimeout, commit: func() { stop(); commit(w, info, s) }}
 	_, err = reader.WriteTo(b)
 	switch {
 	case err == nil:

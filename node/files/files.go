@@ -47,6 +47,8 @@ type Config struct {
 	Limits *pace.Limits
 	// Members names the members that are connected.
 	Members func() []peer.ID
+	// Address is where a member is, for people; "" if that is not known.
+	Address func(peer.ID) string
 	// Settled is closed once the mesh has been found, or not in time; nil: at once.
 	Settled <-chan struct{}
 }
@@ -56,6 +58,7 @@ type Files struct {
 	cfg    Config
 	host   host.Host
 	open   func(ctx context.Context, w exchange.Want) (*exchange.Handle, error)
+	pull   func(name digest.Digest) (exchange.Pull, bool)
 	client *file.Client // for everybody but the gateway
 	listed *file.Client // for the gateway: a connection that another rule allowed is not its
 
@@ -117,7 +120,7 @@ func (f *Files) key() []byte {
 }
 
 // Use sets the exchange; it is made after the files that it reads.
-func (f *Files) Use(x *exchange.Exchange) { f.open = x.Open }
+func (f *Files) Use(x *exchange.Exchange) { f.open, f.pull = x.Open, x.Pull }
 
 // Close ends the answering of peers.
 func (f *Files) Close() error {
@@ -220,6 +223,27 @@ func (v *version) Open(ctx context.Context, off, n int64) (gateway.Content, erro
 		return nil, f.failed(v.name, err)
 	}
 	return &shared{Handle: h, version: v}, nil
+}
+
+// Waiting implements gateway.File. Of one that is passed on nothing is known.
+func (v *version) Waiting() gateway.Waiting {
+	var w gateway.Waiting
+	p, ok := v.files.pull(v.name)
+	if !ok {
+		return w
+	}
+	switch {
+	case p.Size >= 0:
+		w.Read = p.BytesIn.Zone + p.BytesIn.OtherZone + p.BytesIn.Origin
+	case p.Reader != "":
+		w.Reader = p.Reader.String()
+		if v.files.cfg.Address != nil {
+			w.Address = v.files.cfg.Address(p.Reader)
+		}
+	case p.Spooled > 0:
+		w.Read, w.Reader = p.Spooled, gateway.Here
+	}
+	return w
 }
 
 // want is the version as the exchange knows it.

@@ -379,3 +379,31 @@ func TestNames(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// What is told of a file that does not come yet: who reads it to its end, and how much this node has.
+func TestWaiting(t *testing.T) {
+	f := newFiles(t, "")
+	f.cfg.Address = func(id peer.ID) string { return "of " + string(id) }
+	v := &version{files: f, name: digest.FromString("f")}
+	for _, row := range []struct {
+		name string
+		pull *exchange.Pull
+		want gateway.Waiting
+	}{
+		{"not under way", nil, gateway.Waiting{}},
+		{"nobody yet", &exchange.Pull{Size: -1}, gateway.Waiting{}},
+		{"this node", &exchange.Pull{Size: -1, Spooled: 7, BytesIn: exchange.Sources{Origin: 70}}, gateway.Waiting{Read: 7, Reader: gateway.Here}},
+		{"another, after this one", &exchange.Pull{Size: -1, Reader: "x", Spooled: 7}, gateway.Waiting{Reader: peer.ID("x").String(), Address: "of x"}},
+		{"of known length", &exchange.Pull{Size: 10, BytesIn: exchange.Sources{Disk: 1, Zone: 2, OtherZone: 3, Origin: 4}}, gateway.Waiting{Read: 9}},
+	} {
+		f.pull = func(name digest.Digest) (exchange.Pull, bool) {
+			if name != v.name || row.pull == nil {
+				return exchange.Pull{}, false
+			}
+			return *row.pull, true
+		}
+		if got := v.Waiting(); got != row.want {
+			t.Errorf("%s: %+v", row.name, got)
+		}
+	}
+}

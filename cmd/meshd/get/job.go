@@ -34,10 +34,13 @@ type Job struct {
 	Limit   *rate.Limiter  // nil: none
 	See     Progress       // told what happens
 	Say     func(s string) // told what people should know
+
+	began time.Time
 }
 
-// Progress sees a file come. Its methods are called by one goroutine.
+// Progress sees a file come. Its methods are called by one goroutine at a time.
 type Progress interface {
+	Wait(w *Wait)                        // no byte comes, once a second; nil: that is over
 	Start(from string, have, size int64) // once for each version; size is -1 if unknown
 	Add(n int)
 	Done(err error)
@@ -93,6 +96,7 @@ func (p *pipe) restart(tag string) error {
 
 // Run gets the file. It fails with an *Error.
 func (j *Job) Run(ctx context.Context) (err error) {
+	j.began = time.Now()
 	defer func() { j.See.Done(err) }()
 	if j.Target == "" {
 		return final(ctx, j.fill(ctx, &pipe{w: j.Out}))
@@ -170,7 +174,10 @@ func (j *Job) fill(ctx context.Context, s sink) error {
 // once takes one answer as far as it goes. restarted says that it was of a version that the sink had nothing of.
 func (j *Job) once(ctx context.Context, s sink, h hash.Hash) (restarted bool, err error) {
 	off, tag := s.at()
-	src, a, err := j.open(ctx, off, tag)
+	src, a, note, err := j.open(ctx, off, tag)
+	if note != "" && j.Say != nil {
+		j.Say(note)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -196,25 +203,31 @@ func (j *Job) once(ctx context.Context, s sink, h hash.Hash) (restarted bool, er
 	return restarted, err
 }
 
-// open asks the first source that is there, and from then on no other: a version of one is none of another's.
-func (j *Job) open(ctx context.Context, off int64, tag string) (Source, *Answer, error) {
+// open asks the first source that is there, and from then on no other: a version of one is none of another's. note is what people
+// should know of that.
+func (j *Job) open(ctx context.Context, off int64, tag string) (src Source, a *Answer, note string, err error) {
+	w := &watch{began: j.began, from: j.Sources[0]}
+	defer w.start(j.See)()
+	f := j.File
+	f.Waiting = w.told
 	var why []string
 	for i, src := range j.Sources {
-		a, err := src.Open(ctx, j.File, off, tag)
+		w.asking(src)
+		a, err := src.Open(ctx, f, off, tag)
 		if errors.Is(err, ErrAbsent) && ctx.Err() == nil {
 			why = append(why, fmt.Sprintf("%s: %v", src, err))
 			continue
 		}
-		if len(why) > 0 && j.Say != nil {
-			j.Say(fmt.Sprintf("from %s (%s)", src, strings.Join(why, "; ")))
+		if len(why) > 0 {
+			note = fmt.Sprintf("from %s (%s)", src, strings.Join(why, "; "))
 		}
 		j.Sources = j.Sources[i:]
-		return src, a, err
+		return src, a, note, err
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, nil, err
+		return nil, nil, "", err
 	}
-	return nil, nil, &Error{Code: ExitDenied, Err: errors.New(strings.Join(why, "; "))}
+	return nil, nil, "", &Error{Code: ExitDenied, Err: errors.New(strings.Join(why, "; "))}
 }
 
 // move copies an answer at the pace of the limit.

@@ -73,7 +73,7 @@ func fails(code int, again time.Duration) func(int64, string) (*Answer, error) {
 
 func newJob(t *testing.T, next ...func(int64, string) (*Answer, error)) (*Job, *script) {
 	s := &script{t: t, next: next}
-	return &Job{Sources: []Source{s}, Target: filepath.Join(t.TempDir(), "out"), See: silent{}}, s
+	return &Job{Sources: []Source{s}, Target: filepath.Join(t.TempDir(), "out"), See: &silent{out: io.Discard}}, s
 }
 
 func (j *Job) left(t *testing.T) string {

@@ -3,38 +3,90 @@ package get
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"time"
+	"unicode/utf8"
 
 	"github.com/mattn/go-isatty"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/sys/unix"
+
+	"github.com/meshd-project/meshd/mirror/gateway"
 )
 
-// NewProgress returns what shows a file coming: events if they are wanted, a bar on a terminal, nothing elsewhere.
+// NewProgress returns what shows a file coming: events if they are wanted, a bar on a terminal, elsewhere nothing but a line if
+// nothing comes for long.
 func NewProgress(w io.Writer, events bool, name string) Progress {
 	f, ok := w.(*os.File)
 	switch {
 	case events:
-		return &eventLines{enc: json.NewEncoder(w), name: name, began: time.Now()}
+		return &eventLines{enc: json.NewEncoder(w), name: name, began: time.Now(), size: -1}
 	case ok && isatty.IsTerminal(f.Fd()):
-		return &bar{name: name, all: mpb.New(mpb.WithOutput(f), mpb.WithWidth(40))}
+		return &bar{name: name, out: f, all: mpb.New(mpb.WithOutput(f), mpb.WithWidth(40))}
 	}
-	return silent{}
+	return &silent{name: name, out: w}
 }
 
-type silent struct{}
+// silence is how long nothing has to come for a word about it where there is no terminal.
+const silence = 10 * time.Second
 
-func (silent) Start(string, int64, int64) {}
-func (silent) Add(int)                    {}
-func (silent) Done(error)                 {}
+type silent struct {
+	name string
+	out  io.Writer
+	said bool
+}
+
+func (s *silent) Wait(w *Wait) {
+	if w != nil && w.For >= silence && !s.said {
+		s.said = true
+		fmt.Fprintf(s.out, "meshd: %s: %v\n", s.name, w)
+	}
+}
+
+func (*silent) Start(string, int64, int64) {}
+func (*silent) Add(int)                    {}
+func (*silent) Done(error)                 {}
 
 // bar draws on a terminal.
 type bar struct {
 	name string
+	out  *os.File
 	all  *mpb.Progress
 	bar  *mpb.Bar
+}
+
+// Wait writes one line over and over, until there is a bar.
+func (b *bar) Wait(w *Wait) {
+	if b.bar != nil {
+		return
+	}
+	line := ""
+	if w != nil {
+		line = waitLine(b.name, w, columns(b.out))
+	}
+	fmt.Fprintf(b.out, "\r\x1b[K%s", line)
+}
+
+// columns is how wide a terminal is.
+func columns(f *os.File) int {
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil || size.Col == 0 {
+		return 80
+	}
+	return int(size.Col)
+}
+
+// waitLine is a line of less than so many columns: the name gives way first, from its start.
+func waitLine(name string, w *Wait, columns int) string {
+	shown, rest := []rune(name), ": "+w.String()
+	if most := max(columns-1-utf8.RuneCountInString(rest), 10); len(shown) > most {
+		shown = append([]rune{'…'}, shown[len(shown)-most+1:]...)
+	}
+	line := append(shown, []rune(rest)...)
+	return string(line[:min(len(line), max(columns-1, 0))])
 }
 
 func (b *bar) Start(_ string, have, size int64) {
@@ -66,15 +118,17 @@ const eventEvery = time.Second
 
 // Event is a line of --json.
 type Event struct {
-	Event   string  `json:"event"` // start, progress, done, error
+	Event   string  `json:"event"` // wait, start, progress, done, error
 	File    string  `json:"file"`
-	From    string  `json:"from,omitempty"`  // start
+	From    string  `json:"from,omitempty"`  // wait, start
 	Done    int64   `json:"done"`            // bytes that are here
 	Size    int64   `json:"size"`            // bytes; -1 if unknown
 	Seconds float64 `json:"seconds"`         // since the beginning
 	Rate    float64 `json:"rate,omitempty"`  // bytes a second that came, since the beginning
 	Error   string  `json:"error,omitempty"` // error
 	Code    int     `json:"exit_code,omitempty"`
+	// Node is what the node says while no byte comes: wait.
+	Node *gateway.Waiting `json:"node,omitempty"`
 }
 
 // eventLines writes a JSON object a line.
@@ -99,6 +153,18 @@ func (e *eventLines) emit(kind string, more func(*Event)) {
 	}
 	e.told = now
 	_ = e.enc.Encode(ev) // whoever reads events has gone, the file has not
+}
+
+func (e *eventLines) Wait(w *Wait) {
+	if w == nil {
+		return
+	}
+	e.emit("wait", func(ev *Event) {
+		ev.From = w.From
+		if w.Node != (gateway.Waiting{}) {
+			ev.Node = &w.Node
+		}
+	})
 }
 
 func (e *eventLines) Start(from string, have, size int64) {

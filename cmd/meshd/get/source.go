@@ -24,6 +24,9 @@ type File struct {
 	Header http.Header // for the file's origin only
 	Filter []string    // query parameters that do not tell one file from another
 	SHA256 string      // "" or sha256:HEX
+
+	// Waiting is told by another goroutine, while a source is asked, what a node says of the file; nil: nobody wants to know.
+	Waiting func(gateway.Waiting)
 }
 
 // Answer is a version of a file, from an offset on.
@@ -105,7 +108,7 @@ func (a Admin) String() string { return "the node" }
 
 // Open implements Source.
 func (a Admin) Open(ctx context.Context, f File, off int64, tag string) (*Answer, error) {
-	resp, err := a.Post(ctx, "/v1/files", node.FileRequest{URL: f.URL, Header: f.Header, Filter: f.Filter, Digest: f.SHA256}, rangeOf(off, tag))
+	resp, err := a.Post(waiting(ctx, f), "/v1/files", node.FileRequest{URL: f.URL, Header: f.Header, Filter: f.Filter, Digest: f.SHA256}, headerOf(off, tag))
 	if err != nil {
 		return nil, cannotAsk(err)
 	}
@@ -122,7 +125,7 @@ func (g Gateway) String() string { return "the node's gateway" }
 
 // Open implements Source.
 func (g Gateway) Open(ctx context.Context, f File, off int64, tag string) (*Answer, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+g.Addr+"/", nil)
+	req, err := http.NewRequestWithContext(waiting(ctx, f), http.MethodGet, "http://"+g.Addr+"/", nil)
 	if err != nil {
 		return nil, &Error{Code: 2, Err: errors.New("--mirror-addr is not HOST:PORT")}
 	}
@@ -131,7 +134,7 @@ func (g Gateway) Open(ctx context.Context, f File, off int64, tag string) (*Answ
 		return nil, ofFile(err)
 	}
 	req.URL.Opaque = gateway.Prefix + r.URL.String() // as it is: the path holds a whole URL
-	req.Header = rangeOf(off, tag)
+	req.Header = headerOf(off, tag)
 	for name, values := range r.Header {
 		req.Header[name] = values
 	}
@@ -161,8 +164,9 @@ func cannotAsk(err error) error {
 	return fmt.Errorf("%w: %w", ErrAbsent, err)
 }
 
-func rangeOf(off int64, tag string) http.Header {
-	h := http.Header{}
+// headerOf is what a node is asked with.
+func headerOf(off int64, tag string) http.Header {
+	h := http.Header{gateway.WaitHeader: {"1"}}
 	if off > 0 && tag != "" {
 		h.Set("Range", fmt.Sprintf("bytes=%d-", off))
 		h.Set("If-Range", `"`+tag+`"`)
