@@ -478,7 +478,10 @@ func TestFreshAttesters(t *testing.T) {
 	const lies = 4
 	data, d := content(4<<20, 31)
 	told := make(chan Evidence, 256)
-	b := startNode(t, nodeConfig{zone: "a", origin: newOrigin(data), edit: func(c *Config) { c.Evidence = func(e Evidence) { told <- e } }})
+	b := startNode(t, nodeConfig{zone: "a", origin: newOrigin(data), edit: func(c *Config) {
+		c.Evidence = func(e Evidence) { told <- e }
+		c.Swarm.Discover = swarm.DefaultConfig().Discover // who lied to it does not answer again: it is not to wait for them
+	}})
 	honest := startNode(t, nodeConfig{zone: "a", origin: newOrigin()})
 	nodes, made := []*node{b, honest}, map[peer.ID]bool{}
 	for i := range lies {
