@@ -48,6 +48,14 @@ func settle(ctx context.Context, members func() []topology.Member) {
 	}
 }
 
+// measured takes members for connected only once it is known how far they are.
+func measured(members []topology.Member) []topology.Member {
+	for i := range members {
+		members[i].Connected = members[i].Connected && members[i].RTT > 0
+	}
+	return members
+}
+
 // mayFind reports whether there is a way to members to be tried: a bootstrap given, or members of an earlier run.
 func (n *node) mayFind() bool {
 	_, err := os.Stat(n.path(PeersFile))

@@ -43,6 +43,14 @@ func TestSettle(t *testing.T) {
 	}
 }
 
+// A member whose distance is not known yet says nothing of where a node stands.
+func TestMeasured(t *testing.T) {
+	got := measured([]topology.Member{{Connected: true}, {Connected: true, RTT: 1}, {RTT: 1}})
+	if got[0].Connected || !got[1].Connected || got[2].Connected {
+		t.Errorf("%+v", got)
+	}
+}
+
 // heldBlobs counts what gets through and has one digest on disk.
 type heldBlobs struct {
 	mirror.Blobs

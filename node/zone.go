@@ -154,8 +154,12 @@ func (n *node) findPlace(ctx context.Context) {
 	if !n.mayFind() {
 		return
 	}
-	settle(ctx, n.topology.Members)
-	if n.zone.source != "none" || ctx.Err() != nil {
+	if n.zone.source != "none" {
+		settle(ctx, n.topology.Members)
+		return
+	}
+	settle(ctx, func() []topology.Member { return measured(n.topology.Members()) })
+	if ctx.Err() != nil {
 		return
 	}
 	if name := n.topology.LookAround(); name != "" {
