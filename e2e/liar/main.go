@@ -111,7 +111,7 @@ func run() error {
 		if err != nil {
 			return err
 		}
-		if err := l.host.Connect(ctx, *info); err != nil {
+		if err := l.connect(ctx, *info); err != nil {
 			return err
 		}
 	}
@@ -197,6 +197,16 @@ func (l *liar) openData() error {
 	server := &http.Server{Handler: http.HandlerFunc(l.servePiece), ErrorLog: log.New(io.Discard, "", 0)} // liars fill it for each other
 	go server.Serve(&dataListener{listener, identity})                                                    //nolint:errcheck // it ends with the process
 	return nil
+}
+
+// connect tries for half a minute, as the machine may be busy.
+func (l *liar) connect(ctx context.Context, to peer.AddrInfo) error {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Second) {
+		err := l.host.Connect(ctx, to)
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
 
 // digests lists the true blobs.
