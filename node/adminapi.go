@@ -32,7 +32,7 @@ func (n *node) adminRoutes() []admin.Route {
 		{Method: http.MethodGet, Path: "/v1/evidence", Handle: n.showEvidence},
 		{Method: http.MethodGet, Path: "/v1/revoked", Handle: admin.Show(func(context.Context) any { return n.revoked() })},
 		{Method: http.MethodPut, Path: "/v1/revoked", Handle: n.takeRevoked},
-		{Method: http.MethodGet, Path: "/v1/doctor", Handle: admin.OneAtATime(admin.Show(func(ctx context.Context) any { return n.doctor(ctx) }))},
+		{Method: http.MethodGet, Path: "/v1/doctor", Handle: admin.OneAtATime(0, admin.Show(func(ctx context.Context) any { return n.doctor(ctx) }))},
 		{Method: http.MethodGet, Path: "/v1/scrub", Handle: admin.Show(func(context.Context) any { return n.scrubStatus() })},
 		{Method: http.MethodPut, Path: "/v1/scrub", Handle: n.putScrub},
 		{Method: http.MethodGet, Path: "/v1/limits", Handle: admin.Show(n.showLimits)},

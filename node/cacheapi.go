@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -16,10 +17,13 @@ import (
 	"github.com/meshd-project/meshd/seed/preheat"
 )
 
+// listTurn is how long a list of the cache waits for another: one reads for five seconds at most.
+const listTurn = 10 * time.Second
+
 // cacheRoutes are those of what is on the disk.
 func (n *node) cacheRoutes() []admin.Route {
 	return []admin.Route{
-		{Method: http.MethodGet, Path: "/v1/cache", Handle: admin.InTurn(n.listCache)},
+		{Method: http.MethodGet, Path: "/v1/cache", Handle: admin.OneAtATime(listTurn, n.listCache)},
 		{Method: http.MethodDelete, Path: "/v1/cache/{digest}", Handle: n.dropBlob},
 	}
 }

@@ -188,7 +188,7 @@ func TestGuards(t *testing.T) {
 
 func TestOneAtATime(t *testing.T) {
 	inside, leave := make(chan struct{}), make(chan struct{})
-	h := New(onLoopback, []Route{{"GET", "/v1/doctor", OneAtATime(func(w http.ResponseWriter, _ *http.Request) error {
+	h := New(onLoopback, []Route{{"GET", "/v1/doctor", OneAtATime(0, func(w http.ResponseWriter, _ *http.Request) error {
 		close(inside)
 		<-leave
 		return WriteJSON(w, 200, 1)
@@ -323,11 +323,11 @@ func TestTrusted(t *testing.T) {
 	}
 }
 
-// Those who come while one is being answered wait for their turn, unless they leave.
+// Those who come while one is being answered wait for their turn, unless it does not come in time, or they leave.
 func TestInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		running := 0
-		h := InTurn(func(http.ResponseWriter, *http.Request) error {
+		h := OneAtATime(2500*time.Millisecond, func(http.ResponseWriter, *http.Request) error {
 			if running++; running > 1 {
 				t.Error("two at once")
 			}
@@ -347,12 +347,22 @@ func TestInTurn(t *testing.T) {
 		synctest.Wait()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := h(nil, httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)); !errors.Is(err, context.Canceled) {
-			t.Errorf("%v", err)
+		if err := h(nil, httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)); !busyWith(err) {
+			t.Errorf("who has left: %v", err)
 		}
+		all.Go(func() {
+			if err := h(nil, httptest.NewRequest(http.MethodGet, "/", nil)); !busyWith(err) {
+				t.Errorf("the fourth: %v", err)
+			}
+		})
 		all.Wait()
 		if d := time.Since(began); d != 3*time.Second {
 			t.Errorf("%v", d)
 		}
 	})
+}
+
+func busyWith(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Status == http.StatusTooManyRequests
 }

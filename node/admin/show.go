@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // Show answers with a value as JSON. value may be called concurrently; ctx ends with the request.
@@ -13,31 +15,18 @@ func Show(value func(ctx context.Context) any) Handler {
 	}
 }
 
-// OneAtATime has a handler that is work answer one request at a time: others are told to come back.
-func OneAtATime(h Handler) Handler {
-	busy := make(chan struct{}, 1)
+// OneAtATime has a handler that is work answer one request at a time: others wait for their turn, if they may, and are told to
+// come back when it has not come.
+func OneAtATime(wait time.Duration, h Handler) Handler {
+	turn := semaphore.NewWeighted(1)
 	return func(w http.ResponseWriter, r *http.Request) error {
-		select {
-		case busy <- struct{}{}:
-			defer func() { <-busy }()
-			return h(w, r)
-		default:
+		ctx, cancel := context.WithTimeout(r.Context(), wait)
+		defer cancel()
+		if !turn.TryAcquire(1) && turn.Acquire(ctx, 1) != nil {
 			return &Error{Status: http.StatusTooManyRequests, Message: "another one is being answered", RetryAfter: 5 * time.Second}
 		}
-	}
-}
-
-// InTurn has a handler that is work answer one request at a time: others wait for their turn, as long as they like.
-func InTurn(h Handler) Handler {
-	busy := make(chan struct{}, 1)
-	return func(w http.ResponseWriter, r *http.Request) error {
-		select {
-		case busy <- struct{}{}:
-			defer func() { <-busy }()
-			return h(w, r)
-		case <-r.Context().Done():
-			return r.Context().Err() // nobody reads it
-		}
+		defer turn.Release(1)
+		return h(w, r)
 	}
 }
 
