@@ -33,8 +33,8 @@
 // out (package topology has the rule). Every part is bound to a zone from its making, so a zone that is found takes
 // effect by another life of the node: it stops as for a signal once no client and no blob is under way (waitIdle), and
 // starts again in the same process on the same sockets (kept.go), in which clients queue meanwhile. Counters begin
-// anew. A node that knows no zone at its start looks around once before it serves anybody (findPlace), within the
-// bounds of settle.go.
+// anew. A node that knows no zone at its start looks around once before it serves anybody (findPlace): it waits for members whose
+// distance has been measured, within the bounds of settle.go.
 //
 // # Admission
 //

@@ -255,7 +255,7 @@ func (b *Bucket) unclaim(ctx context.Context, d digest.Digest) {
 	}
 }
 
-// Drop implements store.Keeper. ErrClaimed while somebody is writing the blob, whose bytes are not to go before its outline.
+// Drop implements store.Keeper. ErrClaimed while somebody is writing the blob: its bytes are not to go from under its outline.
 func (b *Bucket) Drop(ctx context.Context, d digest.Digest) error {
 	if err := b.claim(ctx, d); err != nil {
 		return fmt.Errorf("bucket: drop %s: %w", d, err)

@@ -6,7 +6,7 @@
 //
 //	blobs/ALG/HEX         a blob, byte for byte
 //	blobs/ALG/HEX.meta    its store.Outline, written last: a blob is there when this is
-//	claims/ALG/HEX        that a seed is writing the blob; taken over after claimFor
+//	claims/ALG/HEX        that a seed is writing the blob; taken over after claimFor, by that seed at once
 //
 // Tier puts a Keeper behind a seed's store. It writes through what the store completes, and stands before the registry:
 // what the bucket has is read from there, with the local disk as the hot cache in front. Several seeds share a bucket; a
